@@ -1,0 +1,21 @@
+// What a node costs at least: arithmetic and memory traffic, derived from signature and types.
+#ifndef MOAI_GRAPH_COST_H_
+#define MOAI_GRAPH_COST_H_
+
+#include "absl/types/span.h"
+#include "graph/graph.h"
+
+namespace moai {
+
+struct NodeCost {
+  double flops = 0;       // floating point operations (a multiply-add is two)
+  double bytes_read = 0;  // each input element once
+  double bytes_written = 0;
+};
+
+NodeCost CostOf(const Node& node, absl::Span<const TensorType> inputs,
+                absl::Span<const TensorType> outputs);
+
+}  // namespace moai
+
+#endif  // MOAI_GRAPH_COST_H_
