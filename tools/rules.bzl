@@ -48,7 +48,7 @@ def moai_cc_binary(name, deps = [], copts = [], **kwargs):
         **kwargs
     )
 
-def moai_cc_test(name, deps = [], copts = [], main = True, size = "small", **kwargs):
+def moai_cc_test(name, deps = [], copts = [], data = [], main = True, size = "small", **kwargs):
     """A cc_test with GoogleTest and GoogleMock.
 
     Args:
@@ -59,6 +59,7 @@ def moai_cc_test(name, deps = [], copts = [], main = True, size = "small", **kwa
         name = name,
         size = size,
         copts = _copts(deps, copts),
+        data = data + ["//tools/sanitizers:suppressions"],
         linkstatic = True,
         deps = deps + ["//third_party:gtest_main" if main else "//third_party:gtest"],
         **kwargs
