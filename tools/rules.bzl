@@ -65,6 +65,36 @@ def moai_cc_test(name, deps = [], copts = [], data = [], main = True, size = "sm
         **kwargs
     )
 
+def moai_cc_fuzz_test(name, corpus = [], deps = [], copts = [], data = [], **kwargs):
+    """A libFuzzer target: srcs define LLVMFuzzerTestOneInput.
+
+    A test that runs each file of the corpus once. Under --config=fuzz it is the fuzzer, and a folder for the corpus may follow:
+        tools/bazel run --config=fuzz //folder:name -- -runs=-1 -max_total_time=60 $PWD/folder/corpus
+
+    Args:
+      corpus: files to start from, and to replay.
+    """
+    cc_test(
+        name = name,
+        size = "small",
+        args = select({
+            "//tools:fuzz": ["-runs=0"],
+            "//conditions:default": ["$(location %s)" % file for file in corpus],
+        }),
+        copts = _copts(deps, copts),
+        data = data + corpus + ["//tools/sanitizers:suppressions"],
+        linkopts = select({
+            "//tools:fuzz": ["-fsanitize=fuzzer"],
+            "//conditions:default": [],
+        }),
+        linkstatic = True,
+        deps = deps + select({
+            "//tools:fuzz": [],
+            "//conditions:default": ["//tools/fuzz:replay_main"],
+        }),
+        **kwargs
+    )
+
 def _sources_of(label):
     if ":" not in label:
         label = label + ":" + label.split("/")[-1]
