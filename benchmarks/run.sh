@@ -17,4 +17,4 @@ esac
 
 # Servers, workers and executors are started by the benchmarks themselves, from the same build.
 tools/bazel build "//benchmarks:${name}_benchmark" >&2
-exec "bazel-bin/benchmarks/${name}_benchmark" "$@"
+exec "$(tools/bazel info bazel-bin)/benchmarks/${name}_benchmark" "$@"
