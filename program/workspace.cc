@@ -1,0 +1,82 @@
+#include "program/workspace.h"
+
+#include <algorithm>
+
+namespace moai {
+namespace {
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+int64_t Extent(const Operand& operand, int dim_from_end) {
+  const int dim = operand.shape.rank() - dim_from_end;
+  return dim >= 0 ? operand.shape[dim] : 1;
+}
+
+// What oneDNN's blocked matrix products keep beside their operands: per thread a block of A, of B
+// and of C in f32. Measured over random shapes (matmul_test holds the bound).
+int64_t MatmulBytes(const Instruction& instruction, const DeviceShape& device) {
+  const Operand& c = instruction.outputs[0];
+  if (c.dtype != Dtype::kF32 && c.dtype != Dtype::kBF16) return 0;
+  const Operand& a = instruction.inputs[0];
+  const bool swapped = !instruction.attributes.empty() && instruction.attributes[0] != 0;
+  const int64_t k = Extent(a, swapped ? 2 : 1);
+  const int64_t m = RoundUp(Extent(c, 2), 64), n = RoundUp(Extent(c, 1), 64);
+  const int64_t blocks = 4 * (m * RoundUp(k, 64) + RoundUp(k, 64) * n + m * n);
+  return device.threads * std::min<int64_t>(blocks, 3 << 20) + 8192;
+}
+
+// Partial sums of the weights' gradients: one row per chunk of at most 64 (norm.cc).
+int64_t NormGradBytes(const Instruction& instruction, int weight_gradients) {
+  const Operand& x = instruction.inputs[0];
+  return 64 * weight_gradients * Extent(x, 1) * (x.dtype == Dtype::kF64 ? 8 : 4);
+}
+
+// A block of queries of every thread with its scores, and the keys and values of one block
+// (attention.cc: 64 queries, 64 keys).
+int64_t AttentionBytes(const Instruction& instruction, const DeviceShape& device) {
+  const int64_t d = RoundUp(Extent(instruction.inputs[0], 1), 64);
+  const int64_t e = RoundUp(Extent(instruction.inputs[2], 1), 64);
+  const int64_t element = instruction.inputs[0].dtype == Dtype::kF64 ? 8 : 4;
+  return device.threads * (element * (64 * (2 * d + 2 * e) + 64 * 64 + 4 * 64) + 4096);
+}
+
+// As above, and per thread the gradients of all queries of one head and of all keys and values.
+int64_t AttentionGradBytes(const Instruction& instruction, const DeviceShape& device) {
+  const int64_t d = RoundUp(Extent(instruction.inputs[0], 1), 64);
+  const int64_t e = RoundUp(Extent(instruction.inputs[2], 1), 64);
+  const int64_t s = RoundUp(Extent(instruction.inputs[0], 3), 64);
+  const int64_t t = RoundUp(Extent(instruction.inputs[1], 3), 64);
+  const int64_t element = instruction.inputs[0].dtype == Dtype::kF64 ? 8 : 4;
+  return device.threads *
+         (element * (64 * (4 * d + 4 * e) + 2 * 64 * 64 + s * (d + 1) + t * (d + e)) + 4096);
+}
+
+}  // namespace
+
+int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device) {
+  switch (instruction.op) {
+    case Op::kMatmul:
+      return MatmulBytes(instruction, device);
+    case Op::kLayerNormGrad:
+      return NormGradBytes(instruction, 2);
+    case Op::kRmsNormGrad:
+      return NormGradBytes(instruction, 1);
+    case Op::kAttention:
+      return AttentionBytes(instruction, device);
+    case Op::kAttentionGrad:
+      return AttentionGradBytes(instruction, device);
+    case Op::kEmbeddingGrad:
+      // The ids sorted by counting: where each row's ids begin, then their positions.
+      return 8 * (instruction.outputs[0].shape[0] + 1 + instruction.inputs[0].shape.elements());
+    case Op::kSort:
+    case Op::kTopK:
+      // Positions of one line per thread.
+      return 8 * device.threads * instruction.inputs[0].shape[instruction.attributes[0]];
+    default:
+      return 0;
+  }
+}
+
+}  // namespace moai
