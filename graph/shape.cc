@@ -16,6 +16,16 @@ void Shape::Erase(int dim) {
   extents_[--rank_] = 0;
 }
 
+bool WithinLimits(const Shape& shape) {
+  int64_t product = 1;
+  for (int64_t extent : shape) {
+    if (extent < 0) return false;
+    if (extent > 1 && product > kMaxElements / extent) return false;
+    product *= extent > 1 ? extent : 1;
+  }
+  return true;
+}
+
 Shape DenseStrides(const Shape& shape) {
   Shape strides = Shape::Filled(shape.rank(), 1);
   for (int i = shape.rank() - 2; i >= 0; --i) strides[i] = strides[i + 1] * shape[i + 1];

@@ -62,6 +62,10 @@ class Shape {
 // No verified tensor has more elements; keeps every byte and index computation inside int64.
 inline constexpr int64_t kMaxElements = int64_t{1} << 44;
 
+// True where no extent is negative and the product of the extents, counting empty dims as 1, is at
+// most kMaxElements. Every verified shape is: elements, strides and byte counts then fit int64.
+bool WithinLimits(const Shape& shape);
+
 // Row-major strides, in elements, of a dense tensor of this shape.
 Shape DenseStrides(const Shape& shape);
 
