@@ -1,0 +1,195 @@
+// Runs one session's commands on one device, in order: the objects (slots and values), the loaded
+// programs, and the arena they share. Knows no transport.
+//
+// A step whose data is bad, or that depends on one, poisons what it would have made and leaves
+// every slot as it was. Nothing here ends the process.
+//
+// One thread (the executor's) calls everything. Threads that move bulk bytes hold the Bytes and
+// gates they were given and touch nothing else.
+#ifndef MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_
+#define MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "program/compile.h"
+#include "worker/executor/device_memory.h"
+#include "worker/executor/loaded_program.h"
+#include "worker/executor/transfer_gate.h"
+#include "worker/kernels/kernel.h"
+
+namespace moai {
+
+struct ExecutorOptions {
+  int64_t memory_bytes = 0;
+  DeviceShape device;
+  KernelFactory make_kernel = nullptr;
+};
+
+// Memory of one object. Freed when the last holder lets go.
+class Bytes {
+ public:
+  static absl::StatusOr<std::shared_ptr<Bytes>> Allocate(DeviceMemory& memory, int64_t size);
+  ~Bytes() { memory_.Free(data_, size_); }
+  Bytes(const Bytes&) = delete;
+  Bytes& operator=(const Bytes&) = delete;
+
+  std::byte* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  Bytes(DeviceMemory& memory, std::byte* data, int64_t size)
+      : memory_(memory), data_(data), size_(size) {}
+
+  DeviceMemory& memory_;
+  std::byte* const data_;
+  const int64_t size_;
+};
+
+struct ObjectRange {
+  uint64_t first = 0;
+  uint64_t count = 0;
+};
+
+struct ScalarUpdate {
+  uint32_t position = 0;
+  Scalar value;
+};
+
+// The bytes of a feed, or the id they were uploaded under.
+struct FeedSource {
+  absl::Span<const std::byte> bytes;
+  uint64_t uploaded = 0;  // 0: inline
+};
+
+struct StepCommand {
+  uint64_t step = 0;
+  uint32_t program = 0;
+  bool same_slots = false;  // as in the last step of the same structure
+  absl::Span<const ObjectRange> slots;
+  absl::Span<const ObjectRange> values;
+  absl::Span<const ScalarUpdate> scalars;  // that changed since the last step of the structure
+  absl::Span<const FeedSource> feeds;
+  uint64_t first_output = 0;
+};
+
+// The content of an object at one moment. `bytes` is null where status is an error.
+struct ReadView {
+  absl::Status status;
+  TensorType type;
+  std::shared_ptr<Bytes> bytes;
+};
+
+// Where bytes that arrive later go; whoever moves them opens the gate.
+struct Arrival {
+  std::shared_ptr<Bytes> bytes;
+  std::shared_ptr<TransferGate> gate;
+};
+
+class ExecutorCore {
+ public:
+  explicit ExecutorCore(const ExecutorOptions& options);
+  ~ExecutorCore();
+
+  // `structure` names it in LoadProgram. The graph has been verified by whoever sends it.
+  absl::Status LoadStructure(uint32_t structure, Graph graph);
+  void UnloadStructure(uint32_t structure);  // with its programs
+  absl::Status LoadProgram(uint32_t program, uint32_t structure, absl::Span<const int64_t> sizes);
+  void UnloadProgram(uint32_t program);
+
+  // The step's own failure: outputs hold it already. Never blocks but for uploads that the step
+  // needs and for reads of slots that it writes.
+  absl::Status Execute(const StepCommand& command);
+
+  // An object whose bytes are here.
+  absl::Status Upload(uint64_t id, const TensorType& type, absl::Span<const std::byte> bytes);
+  // An object whose bytes will come; steps that use it wait at the gate.
+  absl::StatusOr<Arrival> OpenUpload(uint64_t id, const TensorType& type,
+                                     std::chrono::steady_clock::time_point deadline);
+
+  // NotFound for an id that does not exist, the poison of one that has it. Waits for an upload.
+  ReadView Read(uint64_t id);
+  // Keeps the content of `id` as it is until the gate opens.
+  void HoldForRead(uint64_t id, std::shared_ptr<TransferGate> gate);
+
+  void Release(ObjectRange range);
+
+  // The first error of a step since the last call.
+  absl::Status TakeFirstError();
+
+  int64_t bytes_in_use() const { return memory_.in_use(); }
+  int64_t bytes_peak() const { return memory_.peak(); }
+  size_t object_count() const { return objects_.size(); }
+
+ private:
+  struct Object {
+    TensorType type;
+    std::shared_ptr<Bytes> bytes;           // null where poisoned
+    absl::Status status;                    // the poison
+    bool is_slot = false;                   // some structure has resolved it
+    std::shared_ptr<TransferGate> arrival;  // not null until its bytes have been waited for
+    std::vector<std::shared_ptr<TransferGate>> readers;
+  };
+
+  struct Structure {
+    Graph graph;
+    std::shared_ptr<const ProgramTemplate> compiled;
+    absl::Status status;            // why it could not be compiled
+    std::vector<uint32_t> written;  // slot bindings that a step replaces
+    std::vector<uint64_t> slots;    // ids, as of its last step
+    std::vector<Object*> resolved;  // the same, null where the object does not exist yet
+    uint64_t resolved_at = 0;       // value of slots_erased_ then
+    std::vector<Scalar> scalars;
+  };
+
+  struct LoadedProgramEntry {
+    uint32_t structure = 0;
+    absl::Status status;
+    std::unique_ptr<LoadedProgram> program;
+  };
+
+  absl::Status RunStep(const StepCommand& command, LoadedProgram& program, Structure& structure);
+  // Remembers what later steps of the structure will not repeat.
+  absl::Status TakeBindings(const StepCommand& command, Structure& structure);
+  void ResolveSlots(Structure& structure);
+  absl::Status BindSlots(LoadedProgram& program, Structure& structure);
+  absl::Status BindValues(const StepCommand& command, LoadedProgram& program);
+  absl::Status BindFeeds(const StepCommand& command, LoadedProgram& program);
+  // Memory for outputs and created slots, in that order, into fresh_.
+  absl::Status MakeFresh(LoadedProgram& program);
+  absl::Status EnsureArena(const StepMemory& needed);
+  void FreeArena();
+  void Commit(const StepCommand& command, const LoadedProgram& program, Structure& structure);
+  void Poison(const StepCommand& command, Structure& structure, const absl::Status& status);
+  absl::StatusOr<std::shared_ptr<Bytes>> AllocateObject(int64_t bytes);
+  // Waits for the object's bytes; its poison if it has one.
+  absl::Status Ready(Object& object);
+  static void WaitForReaders(Object& object);
+  Object* Find(uint64_t id);
+  void Erase(uint64_t id);
+
+  const ExecutorOptions options_;
+  DeviceMemory memory_;
+  // Pointers to objects stay valid until the object is erased.
+  absl::node_hash_map<uint64_t, Object> objects_;
+  uint64_t slots_erased_ = 1;  // counts erasures of slots: resolved pointers may dangle after one
+  absl::flat_hash_map<uint32_t, std::unique_ptr<Structure>> structures_;
+  absl::flat_hash_map<uint32_t, LoadedProgramEntry> programs_;
+  std::byte* arena_ = nullptr;
+  int64_t arena_bytes_ = 0;
+  absl::Status first_error_;
+  // Of the running step, kept to reuse their memory.
+  std::vector<std::shared_ptr<Bytes>> fresh_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_

@@ -1,0 +1,150 @@
+#include "worker/executor/loaded_program.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "graph/op.h"
+
+namespace moai {
+namespace {
+
+std::string InstructionName(const Program& program, uint32_t index) {
+  const Instruction& instruction = program.instructions[index];
+  return std::string(instruction.op == Op::kInvalid ? absl::string_view("fused ops")
+                                                    : Name(instruction.op));
+}
+
+uint16_t BFloat16Bits(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  if (value != value) return 0x7fc0;
+  bits += 0x7fff + ((bits >> 16) & 1);  // round to nearest, ties to even
+  return uint16_t(bits >> 16);
+}
+
+template <typename T>
+void Store(std::byte* place, T value) {
+  memcpy(place, &value, sizeof(value));
+}
+
+}  // namespace
+
+LoadedProgram::LoadedProgram(Program program)
+    : program_(std::move(program)), memory_(StepMemoryOf(program_)) {}
+
+absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(Program program,
+                                                                   KernelFactory make_kernel,
+                                                                   const DeviceShape& device) {
+  std::unique_ptr<LoadedProgram> loaded(new LoadedProgram(std::move(program)));
+  MOAI_RETURN_IF_ERROR(loaded->Index());
+  const Program& p = loaded->program_;
+  loaded->kernels_.reserve(p.instructions.size());
+  for (uint32_t i = 0; i < p.instructions.size(); ++i) {
+    MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> kernel, make_kernel(p, i, device));
+    loaded->kernels_.push_back(std::move(kernel));
+  }
+  return loaded;
+}
+
+absl::Status LoadedProgram::Index() {
+  addresses_.resize(program_.buffers.size());
+  slots_.resize(program_.slot_types.size());
+  values_.resize(program_.value_types.size());
+  feeds_.resize(program_.feed_types.size());
+  outputs_.resize(program_.output_types.size());
+  scalars_.resize(program_.scalar_types.size());
+  for (BufferId id = 0; id < program_.buffers.size(); ++id) {
+    const Buffer& buffer = program_.buffers[id];
+    std::vector<std::vector<BufferId>>* table = nullptr;
+    switch (buffer.kind) {
+      case BufferKind::kArena:
+      case BufferKind::kScratch:
+        in_arena_.push_back(id);
+        continue;
+      case BufferKind::kSlot:
+        table = &slots_;
+        break;
+      case BufferKind::kValue:
+        table = &values_;
+        break;
+      case BufferKind::kFeed:
+        table = &feeds_;
+        break;
+      case BufferKind::kScalar:
+        table = &scalars_;
+        break;
+      case BufferKind::kOutput:
+        table = &outputs_;
+        break;
+    }
+    if (table == nullptr || buffer.index >= table->size()) {
+      return absl::InternalError(
+          absl::StrCat("program buffer ", id, " names binding ", buffer.index, " of too few"));
+    }
+    (*table)[buffer.index].push_back(id);
+  }
+  scalars_offset_ = AlignBuffer(program_.memory.arena);
+  int64_t offset =
+      scalars_offset_ + AlignBuffer(int64_t(scalars_.size()) * int64_t{sizeof(Scalar)});
+  for (const TensorType& feed : program_.feed_types) {
+    const bool inline_feed = feed.bytes() <= kMaxInlineBytes;
+    feed_offsets_.push_back(inline_feed ? offset : -1);
+    if (inline_feed) offset += AlignBuffer(feed.bytes());
+  }
+  return absl::OkStatus();
+}
+
+void LoadedProgram::SetArena(std::byte* arena) {
+  if (arena == arena_) return;
+  arena_ = arena;
+  for (BufferId id : in_arena_) addresses_[id] = arena + program_.buffers[id].offset;
+  for (size_t scalar = 0; scalar < scalars_.size(); ++scalar) {
+    Set(scalars_[scalar], arena + scalars_offset_ + scalar * sizeof(Scalar));
+  }
+}
+
+void LoadedProgram::WriteScalar(size_t scalar, Scalar value) {
+  std::byte* place = arena_ + scalars_offset_ + scalar * sizeof(Scalar);
+  switch (program_.scalar_types[scalar]) {
+    case Dtype::kF32:
+      return Store(place, float(value.f64));
+    case Dtype::kF64:
+      return Store(place, value.f64);
+    case Dtype::kBF16:
+      return Store(place, BFloat16Bits(float(value.f64)));
+    case Dtype::kF16:
+      return Store(place, _Float16(value.f64));
+    case Dtype::kI32:
+      return Store(place, int32_t(value.i64));
+    case Dtype::kI64:
+      return Store(place, value.i64);
+    case Dtype::kU8:
+      return Store(place, uint8_t(value.i64));
+    case Dtype::kBool:
+      return Store(place, uint8_t(value.i64 != 0));
+  }
+}
+
+absl::Status LoadedProgram::RunToCommit() {
+  errors_.Clear();
+  const KernelArguments arguments{addresses_.data(), &errors_};
+  for (uint32_t i = 0; i < program_.commit_point; ++i) {
+    kernels_[i]->Run(arguments);
+    if (errors_.raised()) break;
+  }
+  if (!errors_.raised()) return absl::OkStatus();
+  const uint32_t index =
+      std::min<uint32_t>(errors_.instruction(), uint32_t(program_.instructions.size()) - 1);
+  return absl::InvalidArgumentError(absl::StrCat(
+      InstructionName(program_, index), ": index ", errors_.value(), " is outside [0, ",
+      errors_.limit(), ") (node ", program_.instructions[index].node, ")"));
+}
+
+void LoadedProgram::RunFromCommit() {
+  const KernelArguments arguments{addresses_.data(), &errors_};
+  for (size_t i = program_.commit_point; i < kernels_.size(); ++i) kernels_[i]->Run(arguments);
+}
+
+}  // namespace moai

@@ -1,0 +1,68 @@
+// A program made ready to run: its kernels, and the table of buffer addresses that they read.
+#ifndef MOAI_WORKER_EXECUTOR_LOADED_PROGRAM_H_
+#define MOAI_WORKER_EXECUTOR_LOADED_PROGRAM_H_
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "program/allocation.h"
+#include "program/program.h"
+#include "worker/kernels/kernel.h"
+
+namespace moai {
+
+// Not synchronised.
+class LoadedProgram {
+ public:
+  // Makes every kernel. The error names the instruction that no kernel takes.
+  static absl::StatusOr<std::unique_ptr<LoadedProgram>> Make(Program program,
+                                                             KernelFactory make_kernel,
+                                                             const DeviceShape& device);
+
+  const Program& program() const { return program_; }
+  const StepMemory& memory() const { return memory_; }
+
+  // Addresses of the next run. Every binding is set before Run; temporaries, scalars and the places
+  // of inline feeds follow from the arena's address.
+  void SetArena(std::byte* arena);
+  void SetSlot(size_t slot, std::byte* address) { Set(slots_[slot], address); }
+  void SetValue(size_t value, std::byte* address) { Set(values_[value], address); }
+  void SetFeed(size_t feed, std::byte* address) { Set(feeds_[feed], address); }
+  void SetOutput(size_t output, std::byte* address) { Set(outputs_[output], address); }
+  // Where an inline feed's bytes go, for SetFeed.
+  std::byte* FeedPlace(size_t feed) const { return arena_ + feed_offsets_[feed]; }
+  // Converts a scalar to its dtype, in its place in the arena.
+  void WriteScalar(size_t scalar, Scalar value);
+
+  // Runs the part that may fail and writes no slot that existed before.
+  absl::Status RunToCommit();
+  // Runs the part that writes slots and cannot fail. Requires that RunToCommit returned OK.
+  void RunFromCommit();
+
+ private:
+  explicit LoadedProgram(Program program);
+  void Set(const std::vector<BufferId>& buffers, std::byte* address) {
+    for (BufferId buffer : buffers) addresses_[buffer] = address;
+  }
+  absl::Status Index();
+
+  Program program_;
+  StepMemory memory_;
+  std::vector<std::unique_ptr<Kernel>> kernels_;
+  std::vector<std::byte*> addresses_;  // by BufferId
+  // The buffers of each binding.
+  std::vector<std::vector<BufferId>> slots_, values_, feeds_, outputs_, scalars_;
+  std::vector<BufferId> in_arena_;
+  std::byte* arena_ = nullptr;
+  int64_t scalars_offset_ = 0;
+  std::vector<int64_t> feed_offsets_;  // -1 for feeds too large to travel inline
+  StepErrors errors_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_WORKER_EXECUTOR_LOADED_PROGRAM_H_
