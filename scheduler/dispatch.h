@@ -1,0 +1,23 @@
+// Where a session's commands for one device go. The server implements it over the executor's
+// control stream; tests record what was sent.
+#ifndef MOAI_SCHEDULER_DISPATCH_H_
+#define MOAI_SCHEDULER_DISPATCH_H_
+
+namespace moai {
+
+namespace proto {
+class ExecutorCommand;
+}  // namespace proto
+
+class DeviceSink {
+ public:
+  virtual ~DeviceSink() = default;
+  // Commands run in order. They may wait for Flush, and before the executor has started. Never
+  // blocks; what cannot be delivered is told by other means (the executor is lost).
+  virtual void Send(const proto::ExecutorCommand& command) = 0;
+  virtual void Flush() = 0;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_DISPATCH_H_

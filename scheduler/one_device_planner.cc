@@ -1,0 +1,59 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "scheduler/fit.h"
+#include "scheduler/planner.h"
+
+namespace moai {
+namespace {
+
+// A slot keeps its type: its memory is written in place.
+absl::Status CheckSlotTypes(const PlanRequest& request) {
+  std::vector<const TensorType*> before(request.graph->slot_count, nullptr);
+  for (const Input& input : request.graph->inputs) {
+    if (input.kind == InputKind::kSlot) before[input.index] = &request.types[input.value];
+  }
+  for (const Output& output : request.graph->outputs) {
+    if (output.kind != OutputKind::kSlot || before[output.index] == nullptr) continue;
+    const TensorType& after = request.types[output.value];
+    if (after == *before[output.index]) continue;
+    return absl::InvalidArgumentError(absl::StrCat("slot binding ", output.index, " is ",
+                                                   ToString(*before[output.index]),
+                                                   " and cannot be replaced by ", ToString(after)));
+  }
+  return absl::OkStatus();
+}
+
+class OneDevicePlanner : public Planner {
+ public:
+  absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
+    if (request.devices.size() != 1) {
+      return absl::UnimplementedError(
+          absl::StrCat("this planner plans for one device, not ", request.devices.size()));
+    }
+    MOAI_RETURN_IF_ERROR(CheckSlotTypes(request));
+    MOAI_ASSIGN_OR_RETURN(Program program,
+                          InstantiateProgram(*request.compiled, request.sizes, request.types,
+                                             DeviceShape{request.devices[0].threads}));
+    const StepMemory memory = StepMemoryOf(program);
+    auto plan = std::make_shared<Plan>();
+    plan->memory = {memory};
+    plan->slot_types = std::move(program.slot_types);
+    plan->slot_created = std::move(program.slot_created);
+    plan->value_types = std::move(program.value_types);
+    plan->feed_types = std::move(program.feed_types);
+    plan->output_types = std::move(program.output_types);
+    plan->instructions = program.instructions.size();
+    plan->explanation = absl::StrCat("one device, ", plan->instructions, " instructions, ",
+                                     ReadableBytes(memory.arena), " for temporaries, ",
+                                     ReadableBytes(memory.fresh), " for results");
+    return plan;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Planner> MakeOneDevicePlanner() { return std::make_unique<OneDevicePlanner>(); }
+
+}  // namespace moai

@@ -1,0 +1,55 @@
+// Decides how a graph runs on the devices of a session. The one-device planner is the first behind
+// this interface; what runs where, and what it needs, is all that callers see of a plan.
+#ifndef MOAI_SCHEDULER_PLANNER_H_
+#define MOAI_SCHEDULER_PLANNER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "program/allocation.h"
+#include "program/compile.h"
+#include "scheduler/pool.h"
+
+namespace moai {
+
+struct PlanRequest {
+  const Graph* graph = nullptr;               // verified
+  const ProgramTemplate* compiled = nullptr;  // of the same graph
+  absl::Span<const int64_t> sizes;
+  absl::Span<const TensorType> types;       // of every value: InferGraph's
+  absl::Span<const DeviceProfile> devices;  // of the session
+};
+
+// One graph at one size vector. Immutable.
+struct Plan {
+  // Per device of the session.
+  std::vector<StepMemory> memory;
+  // What the step's bindings must be, and what it makes, as the client sees them.
+  std::vector<TensorType> slot_types;
+  std::vector<bool> slot_created;
+  std::vector<TensorType> value_types;
+  std::vector<TensorType> feed_types;
+  std::vector<TensorType> output_types;
+  size_t instructions = 0;  // of all programs: what the plan costs to keep
+  std::string explanation;  // for people
+};
+
+// Thread-safe.
+class Planner {
+ public:
+  virtual ~Planner() = default;
+  // InvalidArgument where the graph cannot run at these sizes; ResourceExhausted where it could not
+  // fit even with nothing else alive.
+  virtual absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) = 0;
+};
+
+// Runs the whole graph on the session's only device.
+std::unique_ptr<Planner> MakeOneDevicePlanner();
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PLANNER_H_

@@ -1,0 +1,65 @@
+// The devices of all registered workers, and who holds them. A device is leased to one session at a
+// time.
+#ifndef MOAI_SCHEDULER_POOL_H_
+#define MOAI_SCHEDULER_POOL_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+
+namespace moai {
+
+// What the planner knows of a device.
+struct DeviceProfile {
+  std::string kind;          // "cpu"
+  int64_t memory_bytes = 0;  // what sessions may use
+  int threads = 1;           // that its kernels use
+};
+
+struct Lease {
+  uint64_t worker = 0;
+  uint32_t device = 0;  // position among the worker's devices
+  DeviceProfile profile;
+};
+
+// Thread-safe.
+class Pool {
+ public:
+  // Returns the worker's name in this pool.
+  uint64_t AddWorker(std::string name, std::vector<DeviceProfile> devices);
+  // Its leases end with it: releasing them later does nothing.
+  void RemoveWorker(uint64_t worker);
+
+  // The free device with the most memory, of equal ones the first. ResourceExhausted where all are
+  // in use, Unavailable where there is no worker.
+  absl::StatusOr<Lease> Acquire();
+  void Release(const Lease& lease);
+
+  // Of all devices, free or not.
+  std::vector<DeviceProfile> Profiles() const;
+
+ private:
+  struct Device {
+    DeviceProfile profile;
+    bool leased = false;
+  };
+  struct Worker {
+    std::string name;
+    std::vector<Device> devices;
+  };
+
+  mutable Mutex mutex_;
+  uint64_t next_worker_ ABSL_GUARDED_BY(mutex_) = 1;
+  std::map<uint64_t, Worker> workers_ ABSL_GUARDED_BY(mutex_);
+};
+
+// "Local.4GB": what a virtual accelerator of one such device is called.
+std::string FlavorName(const DeviceProfile& profile);
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_POOL_H_
