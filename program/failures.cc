@@ -1,0 +1,65 @@
+#include "absl/container/flat_hash_map.h"
+#include "program/passes.h"
+
+namespace moai {
+namespace {
+
+// The operations of a model that repeat a check: the gradients of a lookup and of a loss.
+bool Covers(const Lowering& lowering, const Operation& first, const Operation& second,
+            Assumption& assumption) {
+  const Graph& graph = *lowering.graph;
+  if (second.op == Op::kEmbeddingGrad && first.op == Op::kEmbedding) {
+    assumption = {
+        .extent = graph.nodes[second.node].first_extent, .value = first.inputs[0].value, .dim = 0};
+    return true;
+  }
+  return second.op == Op::kCrossEntropyGrad && first.op == Op::kCrossEntropy &&
+         first.attributes[0] == second.attributes[0] &&
+         lowering.shape_class[first.inputs[0].value] ==
+             lowering.shape_class[second.inputs[0].value];
+}
+
+// Where an operation takes its indices.
+int IndexInput(Op op) { return op == Op::kEmbeddingGrad ? 0 : 1; }
+
+}  // namespace
+
+bool IsChecked(Op op) {
+  switch (op) {
+    case Op::kEmbedding:
+    case Op::kEmbeddingGrad:
+    case Op::kIndexSelect:
+    case Op::kIndexAdd:
+    case Op::kGather:
+    case Op::kScatter:
+    case Op::kScatterAdd:
+    case Op::kCrossEntropy:
+    case Op::kCrossEntropyGrad:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void FindFailures(Lowering& lowering) {
+  // Checked operations by the storage of their indices.
+  absl::flat_hash_map<StorageId, std::vector<OperationId>> checks;
+  for (OperationId id = 0; id < lowering.operations.size(); ++id) {
+    Operation& operation = lowering.operations[id];
+    if (!IsChecked(operation.op)) continue;
+    operation.may_fail = true;
+    // Indices are dense operands: equal storages hold equal numbers.
+    std::vector<OperationId>& earlier = checks[operation.inputs[IndexInput(operation.op)].storage];
+    for (OperationId other : earlier) {
+      Assumption assumption;
+      if (!Covers(lowering, lowering.operations[other], operation, assumption)) continue;
+      operation.may_fail = false;
+      if (operation.op == Op::kEmbeddingGrad) lowering.assumptions.push_back(assumption);
+      break;
+    }
+    // Only those that are checked themselves cover others; few, so that the search stays short.
+    if (operation.may_fail && earlier.size() < 16) earlier.push_back(id);
+  }
+}
+
+}  // namespace moai

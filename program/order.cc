@@ -1,0 +1,96 @@
+#include <algorithm>
+#include <queue>
+
+#include "program/passes.h"
+
+namespace moai {
+namespace {
+
+// The groups of a lowering as a graph; the commit point is one more node, the last.
+struct GroupGraph {
+  std::vector<std::vector<uint32_t>> successors;
+  std::vector<uint32_t> predecessors;  // how many
+
+  void AddEdge(uint32_t from, uint32_t to) {
+    if (from == to) return;
+    successors[from].push_back(to);
+    ++predecessors[to];
+  }
+};
+
+GroupGraph BuildGroupGraph(const Lowering& lowering) {
+  const uint32_t commit = static_cast<uint32_t>(lowering.groups.size());
+  GroupGraph graph;
+  graph.successors.resize(commit + 1);
+  graph.predecessors.resize(commit + 1, 0);
+  std::vector<uint32_t> group_of(lowering.operations.size(), kNone);
+  for (uint32_t group = 0; group < commit; ++group) {
+    for (OperationId id : lowering.groups[group]) group_of[id] = group;
+  }
+  for (OperationId id = 0; id < lowering.operations.size(); ++id) {
+    const Operation& operation = lowering.operations[id];
+    for (const Reference& input : operation.inputs) {
+      const OperationId producer = lowering.storages[input.storage].producer;
+      if (producer != kNone) graph.AddEdge(group_of[producer], group_of[id]);
+    }
+    if (operation.may_fail) graph.AddEdge(group_of[id], commit);
+  }
+  for (const auto& [first, second] : lowering.order_edges) {
+    graph.AddEdge(group_of[first], group_of[second]);
+  }
+  for (OperationId id : lowering.committed) graph.AddEdge(commit, group_of[id]);
+  return graph;
+}
+
+// True where running the group early can only free memory: it fills no temporaries.
+bool FillsOnlyOutputs(const Lowering& lowering, const std::vector<OperationId>& group) {
+  for (OperationId id : group) {
+    for (StorageId output : lowering.operations[id].outputs) {
+      if (lowering.storages[output].kind == BufferKind::kArena) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::Status OrderGroups(Lowering& lowering) {
+  const uint32_t commit = static_cast<uint32_t>(lowering.groups.size());
+  GroupGraph graph = BuildGroupGraph(lowering);
+
+  // Lowest key first: the place of the group's last operation as recorded, or at once.
+  using Entry = std::pair<uint32_t, uint32_t>;
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
+  const auto push = [&](uint32_t group) {
+    uint32_t key = 0;
+    if (group != commit && !FillsOnlyOutputs(lowering, lowering.groups[group])) {
+      key = lowering.groups[group].back() + 1;
+    }
+    ready.push({key, group});
+  };
+  for (uint32_t group = 0; group <= commit; ++group) {
+    if (graph.predecessors[group] == 0) push(group);
+  }
+
+  std::vector<std::vector<OperationId>> ordered;
+  ordered.reserve(commit);
+  while (!ready.empty()) {
+    const uint32_t group = ready.top().second;
+    ready.pop();
+    if (group == commit) {
+      lowering.groups_before_commit = static_cast<uint32_t>(ordered.size());
+    } else {
+      ordered.push_back(std::move(lowering.groups[group]));
+    }
+    for (uint32_t next : graph.successors[group]) {
+      if (--graph.predecessors[next] == 0) push(next);
+    }
+  }
+  if (ordered.size() != commit) {
+    return absl::InternalError("operations of a program wait for each other in a circle");
+  }
+  lowering.groups = std::move(ordered);
+  return absl::OkStatus();
+}
+
+}  // namespace moai
