@@ -6,7 +6,7 @@
 
 namespace moai::wire {
 
-absl::Status ReliableSender::Send(std::string message) {
+absl::Status ReliableSender::Send(std::string&& message) {
   if (message.size() > limits_.max_message_bytes) {
     return absl::InvalidArgumentError(absl::StrCat("A control message of ", message.size(),
                                                    " bytes is over the limit of ",

@@ -42,9 +42,9 @@ class ReliableSender {
     return queue_.size() < limits_.max_queued_messages && queued_bytes_ < limits_.max_queued_bytes;
   }
 
-  // Takes a message. ResourceExhausted without room (nothing changes), InvalidArgument for a
-  // message over the limit.
-  absl::Status Send(std::string message);
+  // Takes a message. ResourceExhausted without room, InvalidArgument for a message over the limit;
+  // both leave the message alone.
+  absl::Status Send(std::string&& message);
 
   // Messages that have not gone into a frame since the last reconnect.
   size_t unsent() const { return queue_.size() - sent_; }

@@ -1,10 +1,10 @@
 // A gRPC server of raw streams: control streams and transfers, several methods on the same
 // addresses.
 //
-//   StreamServer::Options options;
+//   StreamServerOptions options;
 //   options.addresses = {"127.0.0.1:0", "unix:/run/moai/server"};
 //   auto server = StreamServer::Start(options, {{"/moai.proto.SessionService/Attach",
-//   Control(acceptor)}});
+//   ServeControl(acceptor)}});
 #ifndef MOAI_WIRE_STREAM_SERVER_H_
 #define MOAI_WIRE_STREAM_SERVER_H_
 
@@ -23,7 +23,7 @@ class StreamAcceptor;  // wire/raw_stream.h
 
 // The stream method that carries control sessions which `acceptor` admits. The acceptor must
 // outlive the server.
-std::unique_ptr<StreamAcceptor> ServeControl(ControlAcceptor* acceptor);
+std::shared_ptr<StreamAcceptor> ServeControl(ControlAcceptor* acceptor);
 
 struct StreamServerOptions {
   // Where to listen: "host:port" (port 0 takes a free one) or "unix:/path".
@@ -40,12 +40,12 @@ struct StreamServerOptions {
 
 class StreamServer {
  public:
-  using Methods = std::vector<std::pair<std::string, std::unique_ptr<StreamAcceptor>>>;
+  using Methods = std::vector<std::pair<std::string, std::shared_ptr<StreamAcceptor>>>;
 
   // `methods`: full method name ("/package.Service/Method") and what serves it.
   static absl::StatusOr<std::unique_ptr<StreamServer>> Start(const StreamServerOptions& options,
                                                              Methods methods);
-  // Breaks all connections; sessions are not told that they ended.
+  // Breaks all connections and ends all sessions with Unavailable; no handler runs after this.
   ~StreamServer();
 
   // As in the options, with the port that was taken.
