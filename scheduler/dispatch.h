@@ -3,6 +3,8 @@
 #ifndef MOAI_SCHEDULER_DISPATCH_H_
 #define MOAI_SCHEDULER_DISPATCH_H_
 
+#include <cstddef>
+
 namespace moai {
 
 namespace proto {
@@ -12,9 +14,10 @@ class ExecutorCommand;
 class DeviceSink {
  public:
   virtual ~DeviceSink() = default;
-  // Commands run in order. They may wait for Flush, and before the executor has started. Never
-  // blocks; what cannot be delivered is told by other means (the executor is lost).
-  virtual void Send(const proto::ExecutorCommand& command) = 0;
+  // Commands run in order. They may wait for Flush, and until the executor has started. Never
+  // blocks; what cannot be delivered is told by other means (the executor is lost). Returns the
+  // bytes it took.
+  virtual size_t Send(const proto::ExecutorCommand& command) = 0;
   virtual void Flush() = 0;
 };
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "graph/half.h"
 #include "graph/op.h"
 
 namespace moai {
@@ -14,14 +15,6 @@ std::string InstructionName(const Program& program, uint32_t index) {
   const Instruction& instruction = program.instructions[index];
   return std::string(instruction.op == Op::kInvalid ? absl::string_view("fused ops")
                                                     : Name(instruction.op));
-}
-
-uint16_t BFloat16Bits(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof(bits));
-  if (value != value) return 0x7fc0;
-  bits += 0x7fff + ((bits >> 16) & 1);  // round to nearest, ties to even
-  return uint16_t(bits >> 16);
 }
 
 template <typename T>
@@ -113,9 +106,9 @@ void LoadedProgram::WriteScalar(size_t scalar, Scalar value) {
     case Dtype::kF64:
       return Store(place, value.f64);
     case Dtype::kBF16:
-      return Store(place, BFloat16Bits(float(value.f64)));
+      return Store(place, FloatToBfloat16(float(value.f64)));
     case Dtype::kF16:
-      return Store(place, _Float16(value.f64));
+      return Store(place, FloatToHalf(float(value.f64)));
     case Dtype::kI32:
       return Store(place, int32_t(value.i64));
     case Dtype::kI64:

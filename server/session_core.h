@@ -1,0 +1,151 @@
+// One session, without its transport: takes the client's messages, checks every field against the
+// session, and forwards what may run to the device; takes the device's events and answers the
+// client.
+//
+// Nothing a client sends is trusted, and nothing but a broken protocol ends a session: a step that
+// cannot run poisons the ids it would have made, and reading one of them tells why.
+//
+// Not synchronised: the caller locks.
+#ifndef MOAI_SERVER_SESSION_CORE_H_
+#define MOAI_SERVER_SESSION_CORE_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "proto/session.pb.h"
+#include "proto/worker.pb.h"
+#include "scheduler/dispatch.h"
+#include "server/graph_registry.h"
+#include "server/object_table.h"
+
+namespace moai {
+
+// Where answers to the client go.
+class ClientSink {
+ public:
+  virtual ~ClientSink() = default;
+  // May wait for Flush. Never blocks.
+  virtual void Send(const proto::ServerMessage& message) = 0;
+  virtual void Flush() = 0;
+};
+
+struct SessionLimits {
+  // Commands that the executor has not finished; a client that runs further ahead breaks the
+  // protocol (it is told how far the executor has come).
+  size_t max_commands_in_flight = 65536;
+  size_t max_bytes_in_flight = size_t{512} << 20;
+  size_t max_requests_in_flight = 4096;  // reads and synchronisations
+  uint32_t ticket_seconds = 60;
+  RegistryLimits registry;
+};
+
+struct SessionSettings {
+  std::vector<DeviceProfile> devices;  // leased to the session
+  std::vector<DeviceProfile> flavors;  // of the whole pool: what a refusal may name
+  SessionLimits limits;
+};
+
+class SessionCore {
+ public:
+  // The planner and the sinks outlive this.
+  SessionCore(SessionSettings settings, Planner* planner, DeviceSink* device, ClientSink* client);
+
+  // An error means that the client broke the protocol, and ends the session. `message` is consumed.
+  absl::Status OnClientMessage(proto::ClientMessage& message);
+  // Whether a message takes so long (verification, planning) that it should not run on a thread
+  // that serves other sessions.
+  bool TakesLong(const proto::ClientMessage& message);
+  // After the last message at hand: sends what was held back.
+  void Flush();
+
+  // An error means that the executor broke the protocol.
+  absl::Status OnExecutorEvent(proto::ExecutorEvent& event);
+  void OnExecutorReady(std::vector<std::string> transfer_addresses);
+  // Everything in flight, and every later message, is answered with `why`.
+  void OnExecutorLost(const absl::Status& why);
+
+  bool closed_by_client() const { return closed_; }
+  uint64_t steps() const { return last_step_; }
+  const ObjectTable& objects() const { return objects_; }
+
+ private:
+  struct PendingRead {
+    TensorType type;
+    proto::Ticket ticket;  // empty: inline
+  };
+
+  absl::Status OnRegisterGraph(const proto::RegisterGraph& message);
+  absl::Status OnStep(proto::Step& step);
+  absl::Status OnRelease(const proto::Release& release);
+  absl::Status OnRead(const proto::Read& read);
+  absl::Status OnUpload(proto::Upload& upload);
+  absl::Status OnSynchronize(const proto::Synchronize& synchronize);
+  absl::Status OnTransferDone(const proto::TransferDone& done);
+
+  // Takes what later steps of the graph may leave out.
+  absl::Status TakeChanges(const proto::Step& step, RegisteredGraph& graph);
+  absl::Status TakeSlots(const proto::Step& step, RegisteredGraph& graph);
+  absl::Status TakeScalars(const proto::Step& step, RegisteredGraph& graph);
+  // Whether the step may run; an error refuses it.
+  absl::Status CheckStep(const proto::Step& step, RegisteredGraph& graph);
+  absl::Status CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned);
+  absl::Status CheckValues(const proto::Step& step, const RegisteredGraph& graph,
+                           const Plan& plan) const;
+  absl::Status CheckFeeds(const proto::Step& step, const Plan& plan) const;
+  absl::Status CheckOutputs(const proto::Step& step, const Plan& plan) const;
+  absl::Status Load(RegisteredGraph& graph, PlannedProgram& planned);
+  void Forward(proto::Step& step, RegisteredGraph& graph);
+  void RecordResults(const proto::Step& step, const RegisteredGraph& graph, const Plan& plan);
+  // A step consumes what was uploaded for it, whether it runs or not.
+  void ReleaseFeeds(const proto::Step& step);
+  void Refuse(const proto::Step& step, RegisteredGraph* graph, const absl::Status& status);
+
+  void SendToDevice(const proto::ExecutorCommand& command);
+  void SendReadError(uint64_t request, const absl::Status& status);
+  void SendUploadGrant(uint64_t id, const absl::Status& status, const proto::Ticket* ticket);
+  absl::Status OnReadResult(proto::ReadResult& result);
+  absl::Status OnUploadOpened(const proto::UploadOpened& opened);
+  absl::Status OnCommandsDone(const proto::CommandsDone& done);
+  absl::Status OnSynchronizeResult(proto::SynchronizeResult& result);
+  void ReportSteps();
+  absl::Status UnknownId(uint64_t id) const;
+  proto::Ticket NewTicket(uint64_t object, int64_t bytes, bool upload) const;
+
+  const SessionSettings settings_;
+  DeviceSink* const device_;
+  ClientSink* const client_;
+  GraphRegistry registry_;
+  ObjectTable objects_;
+
+  uint64_t last_step_ = 0;       // received
+  uint64_t last_forwarded_ = 0;  // step
+  uint64_t done_step_ = 0;       // as the executor says
+  uint64_t reported_step_ = 0;   // as the client was told
+  uint64_t commands_done_ = 0;
+  std::deque<uint32_t> in_flight_;  // bytes of each command that the executor has not finished
+  size_t bytes_in_flight_ = 0;
+
+  absl::flat_hash_map<uint64_t, PendingRead> reads_;      // by request
+  absl::flat_hash_map<uint64_t, proto::Ticket> uploads_;  // by id
+  // By request: the first step refused before it, since the one before.
+  absl::flat_hash_map<uint64_t, absl::Status> synchronizations_;
+  absl::Status first_refusal_;
+  // Steps of unknown structure: which ids they would have made is not known but where they begin.
+  std::map<uint64_t, absl::Status> lost_outputs_;
+  absl::Status executor_lost_;
+  std::vector<std::string> transfer_addresses_;
+  bool closed_ = false;
+
+  // Reused, so that a step makes no new messages.
+  proto::ExecutorCommand command_;
+  proto::ServerMessage answer_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SERVER_SESSION_CORE_H_

@@ -1,0 +1,190 @@
+#include "worker/executor/command_runner.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "graph/serialize.h"
+#include "wire/status_proto.h"
+
+namespace moai {
+namespace {
+
+using std::chrono::steady_clock;
+
+void TakeRanges(const google::protobuf::RepeatedPtrField<proto::IdRange>& from,
+                std::vector<ObjectRange>& to) {
+  to.clear();
+  for (const proto::IdRange& range : from) to.push_back({range.first(), range.count()});
+}
+
+steady_clock::time_point ExpiryOf(const proto::Ticket& ticket) {
+  return steady_clock::now() + std::chrono::seconds(ticket.expires_seconds());
+}
+
+}  // namespace
+
+CommandRunner::CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers,
+                             EventSink* events)
+    : core_(options), transfers_(transfers), events_(events) {}
+
+absl::Status CommandRunner::Run(absl::string_view bytes) {
+  if (!command_.ParseFromArray(bytes.data(), int(bytes.size()))) {
+    return absl::InvalidArgumentError("executor command: cannot be parsed");
+  }
+  absl::Status status;
+  switch (command_.kind_case()) {
+    case proto::ExecutorCommand::kExecute:
+      status = RunExecute(command_.execute());
+      break;
+    case proto::ExecutorCommand::kRelease:
+      for (const proto::IdRange& range : command_.release().ids()) {
+        core_.Release({range.first(), range.count()});
+      }
+      break;
+    case proto::ExecutorCommand::kRead:
+      RunRead(command_.read());
+      break;
+    case proto::ExecutorCommand::kUpload:
+      status = RunUpload(command_.upload());
+      break;
+    case proto::ExecutorCommand::kLoadStructure:
+      status = RunLoadStructure(command_.load_structure());
+      break;
+    case proto::ExecutorCommand::kLoadProgram: {
+      const proto::LoadProgram& load = command_.load_program();
+      // Steps of a program that could not be loaded tell why.
+      core_.LoadProgram(load.program(), load.structure(), load.sizes()).IgnoreError();
+      break;
+    }
+    case proto::ExecutorCommand::kUnloadProgram:
+      core_.UnloadProgram(command_.unload_program().program());
+      break;
+    case proto::ExecutorCommand::kUnloadStructure:
+      core_.UnloadStructure(command_.unload_structure().structure());
+      break;
+    case proto::ExecutorCommand::kSynchronize:
+      RunSynchronize(command_.synchronize());
+      break;
+    case proto::ExecutorCommand::kCloseTicket:
+      break;  // as soon as it came (executor_process.cc): a step may wait for it
+    case proto::ExecutorCommand::KIND_NOT_SET:
+      status = absl::InvalidArgumentError("executor command: its kind is not set or not known");
+  }
+  ++commands_;
+  if (steady_clock::now() - reported_at_ > kReportInterval) {
+    ReportProgress();
+    events_->Flush();
+  }
+  return status;
+}
+
+void CommandRunner::Flush() {
+  ReportProgress();
+  events_->Flush();
+}
+
+void CommandRunner::ReportProgress() {
+  if (commands_ == reported_commands_) return;
+  reported_commands_ = commands_;
+  reported_at_ = steady_clock::now();
+  event_.Clear();
+  event_.mutable_commands_done()->set_commands(commands_);
+  event_.mutable_commands_done()->set_step(step_);
+  events_->Send(event_);
+}
+
+absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
+  if (execute.scalar_positions_size() != execute.scalar_bits_size()) {
+    return absl::InvalidArgumentError("execute.scalar_bits: not as many as scalar_positions");
+  }
+  TakeRanges(execute.slots(), slots_);
+  TakeRanges(execute.values(), values_);
+  scalars_.clear();
+  for (int i = 0; i < execute.scalar_positions_size(); ++i) {
+    scalars_.push_back({execute.scalar_positions(i), {.i64 = int64_t(execute.scalar_bits(i))}});
+  }
+  feeds_.clear();
+  for (const proto::Feed& feed : execute.feeds()) {
+    const std::string& bytes = feed.inline_bytes();
+    feeds_.push_back(
+        {{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, feed.uploaded()});
+  }
+  step_ = execute.step();
+  core_
+      .Execute({.step = execute.step(),
+                .program = execute.program(),
+                .same_slots = execute.same_slots(),
+                .slots = slots_,
+                .values = values_,
+                .scalars = scalars_,
+                .feeds = feeds_,
+                .first_output = execute.first_output()})
+      .IgnoreError();  // poisons its outputs
+  return absl::OkStatus();
+}
+
+void CommandRunner::RunRead(const proto::ExecutorRead& read) {
+  ReadView view = core_.Read(read.id());
+  if (view.status.ok() && read.has_ticket()) {
+    auto gate = std::make_shared<TransferGate>(ExpiryOf(read.ticket()));
+    core_.HoldForRead(read.id(), gate);
+    view.status = transfers_->OpenDownload(read.ticket(), view.bytes, gate);
+    if (!view.status.ok()) gate->Open(view.status);
+  }
+  event_.Clear();
+  proto::ReadResult* result = event_.mutable_read_result();
+  result->set_request(read.request());
+  if (!view.status.ok()) {
+    *result->mutable_status() = wire::ToProto(view.status);
+  } else if (!read.has_ticket()) {
+    result->set_inline_bytes(view.bytes->data(), size_t(view.bytes->size()));
+  }
+  events_->Send(event_);
+}
+
+absl::Status CommandRunner::RunUpload(const proto::ExecutorUpload& upload) {
+  if (!IsValid(Dtype(upload.dtype())) || upload.shape_size() > kMaxRank) {
+    return absl::InvalidArgumentError("upload.dtype, upload.shape: no tensor has these");
+  }
+  const TensorType type{Dtype(upload.dtype()), Shape(absl::Span<const int64_t>(upload.shape()))};
+  if (!upload.has_ticket()) {
+    const std::string& bytes = upload.inline_bytes();
+    core_
+        .Upload(upload.id(), type, {reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()})
+        .IgnoreError();  // poisons the id
+    return absl::OkStatus();
+  }
+  auto arrival = core_.OpenUpload(upload.id(), type, ExpiryOf(upload.ticket()));
+  absl::Status status = arrival.status();
+  if (arrival.ok()) {
+    auto gate = arrival->gate;
+    status = transfers_->OpenUpload(upload.ticket(), *std::move(arrival));
+    if (!status.ok()) gate->Open(status);
+  }
+  event_.Clear();
+  event_.mutable_upload_opened()->set_id(upload.id());
+  if (!status.ok()) *event_.mutable_upload_opened()->mutable_status() = wire::ToProto(status);
+  events_->Send(event_);
+  events_->Flush();  // the client waits for it, and a later step for the client
+  return absl::OkStatus();
+}
+
+void CommandRunner::RunSynchronize(const proto::Synchronize& synchronize) {
+  event_.Clear();
+  proto::SynchronizeResult* result = event_.mutable_synchronize_result();
+  result->set_request(synchronize.request());
+  const absl::Status status = core_.TakeFirstError();
+  if (!status.ok()) *result->mutable_status() = wire::ToProto(status);
+  result->set_device_bytes_in_use(uint64_t(core_.bytes_in_use()));
+  result->set_device_bytes_peak(uint64_t(core_.bytes_peak()));
+  events_->Send(event_);
+}
+
+absl::Status CommandRunner::RunLoadStructure(const proto::LoadStructure& load) {
+  MOAI_ASSIGN_OR_RETURN(Graph graph, ParseGraph(load.graph()));
+  core_.LoadStructure(load.structure(), std::move(graph)).IgnoreError();  // its steps tell why
+  return absl::OkStatus();
+}
+
+}  // namespace moai

@@ -1,0 +1,83 @@
+// Runs the server's commands on an ExecutorCore and collects what is to be told. Knows messages,
+// but no transport.
+#ifndef MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
+#define MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "proto/worker.pb.h"
+#include "worker/executor/executor_core.h"
+
+namespace moai {
+
+// Where clients bring and fetch bulk bytes on tickets.
+class BulkTransfers {
+ public:
+  virtual ~BulkTransfers() = default;
+  // Takes bytes into `arrival.bytes`, and opens its gate when all have come or the ticket is
+  // closed.
+  virtual absl::Status OpenUpload(const proto::Ticket& ticket, Arrival arrival) = 0;
+  // Gives `bytes` out, and opens the gate when the ticket is closed or expires.
+  virtual absl::Status OpenDownload(const proto::Ticket& ticket, std::shared_ptr<Bytes> bytes,
+                                    std::shared_ptr<TransferGate> gate) = 0;
+  // Closing a ticket that does not exist does nothing. Any thread.
+  virtual void Close(absl::string_view ticket_id) = 0;
+};
+
+// Where events go.
+class EventSink {
+ public:
+  virtual ~EventSink() = default;
+  // May wait for Flush.
+  virtual void Send(const proto::ExecutorEvent& event) = 0;
+  virtual void Flush() = 0;
+};
+
+// One thread calls everything; the sink and the transfers outlive this.
+class CommandRunner {
+ public:
+  CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers, EventSink* events);
+
+  // Runs one serialised ExecutorCommand. An error means that the server broke the protocol; what
+  // goes wrong with a step or tensor is told at its reads.
+  absl::Status Run(absl::string_view command);
+  // After the last command at hand: says how far this has come.
+  void Flush();
+
+  const ExecutorCore& core() const { return core_; }
+
+ private:
+  // Under load, progress is told at most this often; answers are told at once.
+  static constexpr std::chrono::microseconds kReportInterval{200};
+
+  absl::Status RunExecute(const proto::Execute& execute);
+  void RunRead(const proto::ExecutorRead& read);
+  absl::Status RunUpload(const proto::ExecutorUpload& upload);
+  void RunSynchronize(const proto::Synchronize& synchronize);
+  absl::Status RunLoadStructure(const proto::LoadStructure& load);
+  void ReportProgress();
+
+  ExecutorCore core_;
+  BulkTransfers* const transfers_;
+  EventSink* const events_;
+  uint64_t commands_ = 0;
+  uint64_t reported_commands_ = 0;
+  uint64_t step_ = 0;
+  std::chrono::steady_clock::time_point reported_at_;
+
+  // Reused, so that a step makes no new messages.
+  proto::ExecutorCommand command_;
+  proto::ExecutorEvent event_;
+  std::vector<ObjectRange> slots_, values_;
+  std::vector<ScalarUpdate> scalars_;
+  std::vector<FeedSource> feeds_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
