@@ -10,10 +10,15 @@
 
 namespace moai {
 
+// A longer serialisation is refused before it is decoded: decoding multiplies what a few bytes
+// claim.
+inline constexpr size_t kMaxGraphBytes = size_t{1} << 24;
+
+// Requires a graph that verifies, or was parsed.
 std::string SerializeGraph(const Graph& graph);
 
 // Decodes only; the caller verifies. InvalidArgument names the field that is out of its type's
-// range.
+// range, and refuses bytes that SerializeGraph would not have made of the same graph.
 absl::StatusOr<Graph> ParseGraph(absl::string_view bytes);
 
 }  // namespace moai
