@@ -33,24 +33,24 @@ int64_t NormGradBytes(const Instruction& instruction, int weight_gradients) {
   return 64 * weight_gradients * Extent(x, 1) * (x.dtype == Dtype::kF64 ? 8 : 4);
 }
 
-// A block of queries of every thread with its scores, and the keys and values of one block
+// Per thread, a block of queries with its scores and results, and the keys and values of one block
 // (attention.cc: 64 queries, 64 keys).
 int64_t AttentionBytes(const Instruction& instruction, const DeviceShape& device) {
-  const int64_t d = RoundUp(Extent(instruction.inputs[0], 1), 64);
-  const int64_t e = RoundUp(Extent(instruction.inputs[2], 1), 64);
+  const int64_t d = Extent(instruction.inputs[0], 1), e = Extent(instruction.inputs[2], 1);
   const int64_t element = instruction.inputs[0].dtype == Dtype::kF64 ? 8 : 4;
-  return device.threads * (element * (64 * (2 * d + 2 * e) + 64 * 64 + 4 * 64) + 4096);
+  return device.threads * element * (64 * (2 * d + 2 * e + 64 + 3) + 256);
 }
 
-// As above, and per thread the gradients of all queries of one head and of all keys and values.
+// Per thread, blocks of queries, their gradients and scores; for 16-bit floats also the keys and
+// values of one head in f32, and their gradients (attention_grad.cc).
 int64_t AttentionGradBytes(const Instruction& instruction, const DeviceShape& device) {
-  const int64_t d = RoundUp(Extent(instruction.inputs[0], 1), 64);
-  const int64_t e = RoundUp(Extent(instruction.inputs[2], 1), 64);
-  const int64_t s = RoundUp(Extent(instruction.inputs[0], 3), 64);
-  const int64_t t = RoundUp(Extent(instruction.inputs[1], 3), 64);
-  const int64_t element = instruction.inputs[0].dtype == Dtype::kF64 ? 8 : 4;
-  return device.threads *
-         (element * (64 * (4 * d + 4 * e) + 2 * 64 * 64 + s * (d + 1) + t * (d + e)) + 4096);
+  const Operand& q = instruction.inputs[0];
+  const int64_t d = Extent(q, 1), e = Extent(instruction.inputs[2], 1);
+  const int64_t t = Extent(instruction.inputs[1], 3);
+  const int64_t element = q.dtype == Dtype::kF64 ? 8 : 4;
+  const int64_t converted = ByteSize(q.dtype) == 2 ? 2 * t * (d + e) : 0;
+  return device.threads * element *
+         RoundUp(64 * (3 * d + 2 * e + 2 * 64 + 2) + converted + 256, 16);
 }
 
 }  // namespace
@@ -70,6 +70,11 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
     case Op::kEmbeddingGrad:
       // The ids sorted by counting: where each row's ids begin, then their positions.
       return 8 * (instruction.outputs[0].shape[0] + 1 + instruction.inputs[0].shape.elements());
+    case Op::kMaxPool2dGrad: {
+      // A plane of 16-bit floats is summed in f32, one per thread.
+      const Operand& x = instruction.inputs[0];
+      return ByteSize(x.dtype) == 2 ? 4 * device.threads * Extent(x, 2) * Extent(x, 1) : 0;
+    }
     case Op::kSort:
     case Op::kTopK:
       // Positions of one line per thread.

@@ -175,8 +175,8 @@ KernelOr MakeChannelNormKernel(const KernelContext& context) {
   return MakeKernel([layout = *made, x = In(context, 0), weight = In(context, 1),
                      bias = In(context, 2), y = Out(context, 0), mean = Out(context, 1),
                      spread = Out(context, 2), run_sum = HWY_DYNAMIC_DISPATCH(RunSum),
-                     normalize = HWY_DYNAMIC_DISPATCH(NormalizeRun)](
-                        const KernelArguments& arguments) {
+                     normalize =
+                         HWY_DYNAMIC_DISPATCH(NormalizeRun)](const KernelArguments& arguments) {
     const void* from = x.at<const void>(arguments);
     void* to = y.at<void>(arguments);
     const int64_t work = static_cast<int64_t>(layout.count()) * 4;

@@ -44,8 +44,9 @@ KernelOr MakeFillKernel(const KernelContext& context) {
                          threads = context.device.threads](const KernelArguments& arguments) {
       T* to = out.at<T>(arguments);
       const T element = *value.at<const T>(arguments);
-      ParallelFor(threads, elements, GrainFor(elements, sizeof(T)),
-                  [&](int64_t begin, int64_t end, int) { std::fill(to + begin, to + end, element); });
+      ParallelFor(
+          threads, elements, GrainFor(elements, sizeof(T)),
+          [&](int64_t begin, int64_t end, int) { std::fill(to + begin, to + end, element); });
     });
   });
   return kernel;
@@ -71,10 +72,9 @@ KernelOr MakeTriangleKernel(const KernelContext& context) {
                     for (int64_t line = begin; line < end; ++line) {
                       // Columns kept: [first, last). The diagonal is any number a client sends.
                       const int64_t row = line % rows;
-                      const int64_t edge =
-                          diagonal > columns  ? columns + 1
-                          : diagonal < -rows ? -rows
-                                             : diagonal;
+                      const int64_t edge = diagonal > columns ? columns + 1
+                                           : diagonal < -rows ? -rows
+                                                              : diagonal;
                       const int64_t split =
                           std::clamp<int64_t>(row + edge + (lower ? 1 : 0), 0, columns);
                       const int64_t first = lower ? 0 : split;

@@ -30,7 +30,8 @@ void LogSumExpRow(Dtype dtype, const void* logits, int64_t at, int64_t length, v
 
 // dlogits = (e^(x - lse) - onehot(label)) * dloss of one row.
 void CrossEntropyGradRow(Dtype dtype, const void* logits, int64_t at, int64_t length,
-                         const void* lse, const void* dloss, int64_t row, int64_t label, void* out) {
+                         const void* lse, const void* dloss, int64_t row, int64_t label,
+                         void* out) {
   VisitFloat(dtype, [&](auto tag) HWY_ATTR {
     using T = typename decltype(tag)::type;
     const ComputeTag<T> d;

@@ -34,8 +34,9 @@ KernelOr MakeIndexSelectKernel(const KernelContext& context) {
   const AxisView x_view = ViewAxis(context.input_shape(0), axis);
   const AxisView out_view = ViewAxis(context.output_shape(0), axis);
   const int64_t row = x_view.inner * ByteSize(context.input_dtype(0));
-  return MakeKernel([=, x = In(context, 0), ids = In(context, 1), ids_dtype = context.input_dtype(1),
-                     out = Out(context, 0), instruction = context.index,
+  return MakeKernel([=, x = In(context, 0), ids = In(context, 1),
+                     ids_dtype = context.input_dtype(1), out = Out(context, 0),
+                     instruction = context.index,
                      threads = context.device.threads](const KernelArguments& arguments) {
     const std::byte* from = x.at<const std::byte>(arguments);
     std::byte* to = out.at<std::byte>(arguments);

@@ -123,8 +123,9 @@ KernelOr MakePadKernel(const KernelContext& context) {
                          threads = context.device.threads](const KernelArguments& arguments) {
       T* to = out.at<T>(arguments);
       const T padding = *value.at<const T>(arguments);
-      ParallelFor(threads, elements, GrainFor(elements, sizeof(T)),
-                  [&](int64_t begin, int64_t end, int) { std::fill(to + begin, to + end, padding); });
+      ParallelFor(
+          threads, elements, GrainFor(elements, sizeof(T)),
+          [&](int64_t begin, int64_t end, int) { std::fill(to + begin, to + end, padding); });
       CopyInto<T>(threads, shape, x.at<const T>(arguments), to, strides, offset);
     });
   });

@@ -75,32 +75,31 @@ KernelOr MakeSortKernel(const KernelContext& context) {
       T* values_out = values.at<T>(arguments);
       int64_t* positions_out = positions.at<int64_t>(arguments);
       const int64_t lines = view.outer * view.inner;
-      ParallelFor(
-          threads, lines, GrainFor(lines, 32 * view.extent),
-          [&](int64_t begin, int64_t end, int thread) {
-            int64_t* order = work.at<int64_t>(arguments) + thread * view.extent;
-            for (int64_t line = begin; line < end; ++line) {
-              const int64_t outer = line / view.inner, inner = line % view.inner;
-              const T* elements = from + outer * view.extent * view.inner + inner;
-              std::iota(order, order + view.extent, 0);
-              const auto before = [&](int64_t i, int64_t j) {
-                const T a = elements[i * view.inner], b = elements[j * view.inner];
-                if (descending ? Less(b, a) : Less(a, b)) return true;
-                if (descending ? Less(a, b) : Less(b, a)) return false;
-                return i < j;
-              };
-              if (kept < view.extent) {
-                std::partial_sort(order, order + kept, order + view.extent, before);
-              } else {
-                std::sort(order, order + view.extent, before);
-              }
-              for (int64_t i = 0; i < kept; ++i) {
-                const int64_t at = (outer * kept + i) * view.inner + inner;
-                values_out[at] = elements[order[i] * view.inner];
-                positions_out[at] = order[i];
-              }
-            }
-          });
+      ParallelFor(threads, lines, GrainFor(lines, 32 * view.extent),
+                  [&](int64_t begin, int64_t end, int thread) {
+                    int64_t* order = work.at<int64_t>(arguments) + thread * view.extent;
+                    for (int64_t line = begin; line < end; ++line) {
+                      const int64_t outer = line / view.inner, inner = line % view.inner;
+                      const T* elements = from + outer * view.extent * view.inner + inner;
+                      std::iota(order, order + view.extent, 0);
+                      const auto before = [&](int64_t i, int64_t j) {
+                        const T a = elements[i * view.inner], b = elements[j * view.inner];
+                        if (descending ? Less(b, a) : Less(a, b)) return true;
+                        if (descending ? Less(a, b) : Less(b, a)) return false;
+                        return i < j;
+                      };
+                      if (kept < view.extent) {
+                        std::partial_sort(order, order + kept, order + view.extent, before);
+                      } else {
+                        std::sort(order, order + view.extent, before);
+                      }
+                      for (int64_t i = 0; i < kept; ++i) {
+                        const int64_t at = (outer * kept + i) * view.inner + inner;
+                        values_out[at] = elements[order[i] * view.inner];
+                        positions_out[at] = order[i];
+                      }
+                    }
+                  });
     });
   });
   return kernel;
@@ -120,9 +119,8 @@ KernelOr MakeArgExtremeKernel(const KernelContext& context) {
       ParallelFor(threads, lines, GrainFor(lines, view.extent * sizeof(T)),
                   [&](int64_t begin, int64_t end, int) {
                     for (int64_t line = begin; line < end; ++line) {
-                      const T* elements = from +
-                                          line / view.inner * view.extent * view.inner +
-                                          line % view.inner;
+                      const T* elements =
+                          from + line / view.inner * view.extent * view.inner + line % view.inner;
                       int64_t best = 0;
                       for (int64_t i = 1; i < view.extent; ++i) {
                         const T a = elements[i * view.inner], b = elements[best * view.inner];

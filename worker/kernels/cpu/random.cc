@@ -49,8 +49,8 @@ KernelOr MakeRandomKernel(const KernelContext& context) {
     using T = typename decltype(tag)::type;
     kernel = MakeKernel([=, seed = In(context, 0), offset = In(context, 1), out = Out(context, 0),
                          threads = context.device.threads](const KernelArguments& arguments) {
-      const RandomKey key{*seed.at<const uint64_t>(arguments), *offset.at<const uint64_t>(arguments),
-                          instance};
+      const RandomKey key{*seed.at<const uint64_t>(arguments),
+                          *offset.at<const uint64_t>(arguments), instance};
       const float p = op == Op::kRandomBernoulli ? *probability.at<const float>(arguments) : 0;
       T* to = out.at<T>(arguments);
       const int64_t blocks = (elements + 3) / 4;

@@ -34,8 +34,7 @@ HWY_INLINE ComputeType<T> RowMaximum(const T* x, int64_t length) {
 
 // Sum of e^(x - maximum).
 template <class T>
-HWY_INLINE ComputeType<T> RowSumOfExponentials(const T* x, int64_t length,
-                                               ComputeType<T> maximum) {
+HWY_INLINE ComputeType<T> RowSumOfExponentials(const T* x, int64_t length, ComputeType<T> maximum) {
   const ComputeTag<T> d;
   const int64_t step = hn::Lanes(d);
   const auto m = hn::Set(d, maximum);
@@ -59,9 +58,8 @@ HWY_INLINE ComputeType<T> RowSum(const T* x, int64_t length, ComputeType<T> shif
   const int64_t step = hn::Lanes(d);
   const auto s = hn::Set(d, shift);
   auto sum0 = hn::Zero(d), sum1 = sum0;
-  const auto add = [&](auto sum, auto v) HWY_ATTR {
-    return kSquares ? hn::MulAdd(v, v, sum) : hn::Add(sum, v);
-  };
+  const auto add = [&](auto sum, auto v)
+                       HWY_ATTR { return kSquares ? hn::MulAdd(v, v, sum) : hn::Add(sum, v); };
   int64_t i = 0;
   for (; i + 2 * step <= length; i += 2 * step) {
     sum0 = add(sum0, hn::Sub(LoadAs(d, x + i), s));

@@ -1,7 +1,7 @@
 // layer_norm and rms_norm over the last dim, and their gradients.
 //
-// The weights' gradients are sums over rows: each chunk of rows adds up its own in scratch, then the
-// chunks are added in order. Chunks depend on the number of rows only.
+// The weights' gradients are sums over rows: each chunk of rows adds up its own in scratch, then
+// the chunks are added in order. Chunks depend on the number of rows only.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -33,7 +33,8 @@ void NormRow(const T* x, const W* weight, const W* bias, ComputeType<T> eps, T* 
   using C = ComputeType<T>;
   const ComputeTag<T> d;
   const int64_t step = hn::Lanes(d);
-  const C row_mean = mean == nullptr ? C{0} : RowSum<false>(x, length, C{0}) / static_cast<C>(length);
+  const C row_mean =
+      mean == nullptr ? C{0} : RowSum<false>(x, length, C{0}) / static_cast<C>(length);
   const C square = RowSum<true>(x, length, row_mean) / static_cast<C>(length);
   const C row_rstd = 1 / std::sqrt(square + eps);
   if (mean != nullptr) *mean = row_mean;
@@ -93,8 +94,7 @@ void NormRows(Dtype dtype, Dtype weight_dtype, const void* x, const void* weight
       using W = typename decltype(weight_tag)::type;
       for (int64_t row = begin; row < end; ++row) {
         NormRow(static_cast<const T*>(x) + row * length, static_cast<const W*>(weight),
-                static_cast<const W*>(bias), static_cast<C>(eps),
-                static_cast<T*>(y) + row * length,
+                static_cast<const W*>(bias), static_cast<C>(eps), static_cast<T*>(y) + row * length,
                 mean == nullptr ? nullptr : static_cast<C*>(mean) + row,
                 static_cast<C*>(rstd) + row, length);
       }
@@ -158,7 +158,8 @@ void SumChunks(int threads, const C* partial, int64_t chunks, int64_t stride, in
               [&](int64_t begin, int64_t end, int) {
                 for (int64_t i = begin; i < end; ++i) {
                   C sum = 0;
-                  for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * stride + i];
+                  for (int64_t chunk = 0; chunk < chunks; ++chunk)
+                    sum += partial[chunk * stride + i];
                   out[i] = W(sum);
                 }
               });

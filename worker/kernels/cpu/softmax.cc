@@ -65,8 +65,8 @@ void SoftmaxGradRow(const T* y, const T* dy, T* dx, int64_t length, bool logarit
   for (int64_t i = 0; i < length; i += step) {
     const auto g = LoadSome(d, dy + i, length - i);
     const auto v = LoadSome(d, y + i, length - i);
-    const auto result = logarithm ? hn::NegMulAdd(VectorExp(d, v), total, g)
-                                  : hn::Mul(v, hn::Sub(g, total));
+    const auto result =
+        logarithm ? hn::NegMulAdd(VectorExp(d, v), total, g) : hn::Mul(v, hn::Sub(g, total));
     StoreSome(result, d, dx + i, length - i);
   }
 }
