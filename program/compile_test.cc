@@ -1,0 +1,226 @@
+#include "program/compile.h"
+
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "graph/builder.h"
+#include "graph/infer.h"
+#include "graph/testing/random_graph.h"
+#include "gtest/gtest.h"
+#include "program/explain.h"
+#include "program/program_checker.h"
+
+namespace moai {
+namespace {
+
+// A graph under construction that fails the test where a node is refused.
+class Recorder {
+ public:
+  ValueId Slot(uint32_t index, const Shape& shape, Dtype dtype = Dtype::kF32) {
+    return builder_.AddInput(InputKind::kSlot, index, {dtype, shape});
+  }
+  ValueId Feed(uint32_t index, const Shape& shape, Dtype dtype = Dtype::kF32) {
+    return builder_.AddInput(InputKind::kFeed, index, {dtype, shape});
+  }
+  ValueId Scalar(Dtype dtype = Dtype::kF32) { return builder_.AddScalar(dtype); }
+
+  ValueId Node(Op op, absl::Span<const ValueId> inputs, absl::Span<const int32_t> attributes = {},
+               absl::Span<const int64_t> extents = {}) {
+    const absl::StatusOr<ValueId> value = builder_.AddNode(op, inputs, attributes, extents);
+    EXPECT_TRUE(value.ok()) << value.status();
+    return value.ok() ? *value : 0;
+  }
+  void Value(ValueId value) { builder_.AddOutput(OutputKind::kValue, value); }
+  void Replace(uint32_t slot, ValueId value) { builder_.AddOutput(OutputKind::kSlot, value, slot); }
+
+  // Compiles and checks.
+  Program Compile() {
+    captured_ = builder_.Finish();
+    absl::StatusOr<Program> program = CompileProgram(captured_.graph, captured_.sizes, {});
+    EXPECT_TRUE(program.ok()) << program.status();
+    if (!program.ok()) return {};
+    const absl::Status status = CheckProgram(captured_.graph, *program);
+    EXPECT_TRUE(status.ok()) << status << "\n" << Explain(*program);
+    return *std::move(program);
+  }
+
+ private:
+  GraphBuilder builder_;
+  CapturedGraph captured_;
+};
+
+bool WritesInPlace(const Program& program, uint32_t slot) {
+  // A copy is a fused kernel of one load and one store.
+  for (const Instruction& instruction : program.instructions) {
+    for (const Operand& output : instruction.outputs) {
+      const Buffer& buffer = program.buffers[output.buffer];
+      if (buffer.kind != BufferKind::kSlot || buffer.index != slot) continue;
+      return instruction.fused < 0 || program.kernels[instruction.fused].code.size() > 2;
+    }
+  }
+  return false;
+}
+
+TEST(CompileTest, RandomProgramsUseMemoryRightly) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 400; ++round) {
+    RandomGraphOptions options;
+    options.nodes = 1 + static_cast<int>(random() % 60);
+    const CapturedGraph captured = RandomGraph(random, options);
+    const absl::StatusOr<Program> program =
+        CompileProgram(captured.graph, captured.sizes, {.threads = 2});
+    ASSERT_TRUE(program.ok()) << program.status();
+    const absl::Status status = CheckProgram(captured.graph, *program);
+    ASSERT_TRUE(status.ok()) << "round " << round << ": " << status << "\n" << Explain(*program);
+  }
+}
+
+TEST(CompileTest, PointwiseChainIsOneKernel) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {8, 16}), bias = r.Slot(0, {16});
+  const ValueId wide = r.Node(Op::kBroadcast, {bias}, {2, 1}, {8, 16});
+  const ValueId y = r.Node(Op::kSilu, {r.Node(Op::kAdd, {x, wide})});
+  r.Value(r.Node(Op::kMul, {y, x}));
+  const Program program = r.Compile();
+  EXPECT_EQ(program.instructions.size(), 1) << Explain(program);
+  EXPECT_EQ(program.memory.arena, 0);
+}
+
+TEST(CompileTest, ReductionsEndTheirChain) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {8, 16}), y = r.Feed(1, {8, 16});
+  const ValueId product = r.Node(Op::kMul, {x, y});
+  r.Value(r.Node(Op::kReduceSum, {product}, {0}));
+  r.Value(product);
+  EXPECT_EQ(r.Compile().instructions.size(), 1);
+}
+
+TEST(CompileTest, SiblingsThatReadTheSameAreOneKernel) {
+  Recorder r;
+  const ValueId gate = r.Feed(0, {8, 16}), up = r.Feed(1, {8, 16}), dy = r.Feed(2, {8, 16});
+  r.Value(r.Node(Op::kMul, {dy, r.Node(Op::kSilu, {gate})}));
+  r.Value(r.Node(Op::kMul, {dy, up}));
+  EXPECT_EQ(r.Compile().instructions.size(), 1);
+}
+
+TEST(CompileTest, OptimizerUpdateIsOneKernelInPlace) {
+  Recorder r;
+  std::vector<ValueId> inputs = {r.Slot(0, {64}), r.Feed(0, {64}, Dtype::kBF16), r.Slot(1, {64}),
+                                 r.Slot(2, {64})};
+  for (int i = 0; i < 8; ++i) inputs.push_back(r.Scalar());
+  const ValueId updated = r.Node(Op::kAdamW, inputs);
+  for (uint32_t i = 0; i < 3; ++i) r.Replace(i, updated + i);
+  const Program program = r.Compile();
+  EXPECT_EQ(program.instructions.size(), 1);
+  EXPECT_EQ(program.memory.arena, 0);
+  for (uint32_t i = 0; i < 3; ++i) EXPECT_TRUE(WritesInPlace(program, i));
+}
+
+TEST(CompileTest, MatmulTakesTransposesAsFlags) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {4, 8}), weight = r.Slot(0, {6, 8});
+  r.Value(r.Node(Op::kMatmul, {x, r.Node(Op::kTranspose, {weight}, {1, 0})}, {0, 0}));
+  const Program program = r.Compile();
+  ASSERT_EQ(program.instructions.size(), 1);
+  EXPECT_EQ(program.instructions[0].attributes[1], 1);
+  EXPECT_EQ(program.instructions[0].inputs[1].shape, Shape({6, 8}));
+}
+
+TEST(CompileTest, DenseSlicesAreNotCopied) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {4, 8});
+  const ValueId rows = r.Node(Op::kSlice, {x}, {}, {1, 3, 1, 0, 8, 1});
+  r.Value(r.Node(Op::kSoftmax, {rows}));
+  const Program program = r.Compile();
+  ASSERT_EQ(program.instructions.size(), 1);
+  EXPECT_EQ(program.instructions[0].inputs[0].offset, 8);
+}
+
+TEST(CompileTest, SwappedSlotsGoThroughOneCopy) {
+  Recorder r;
+  const ValueId a = r.Slot(0, {10}), b = r.Slot(1, {10});
+  r.Replace(0, b);
+  r.Replace(1, a);
+  const Program program = r.Compile();
+  // One of them waits in the arena until the other has been read.
+  EXPECT_EQ(program.instructions.size(), 3) << Explain(program);
+}
+
+TEST(CompileTest, UnchangedSlotCostsNothing) {
+  Recorder r;
+  r.Replace(0, r.Slot(0, {10}));
+  EXPECT_TRUE(r.Compile().instructions.empty());
+}
+
+TEST(CompileTest, TransposedSlotIsNotWrittenWhileItIsRead) {
+  Recorder r;
+  const ValueId a = r.Slot(0, {10, 10});
+  r.Replace(0, r.Node(Op::kAdd, {a, r.Node(Op::kTranspose, {a}, {1, 0})}));
+  const Program program = r.Compile();
+  EXPECT_EQ(program.instructions.size(), 2) << Explain(program);
+}
+
+TEST(CompileTest, OneValueMayBeSeveralOutputs) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {10});
+  const ValueId y = r.Node(Op::kNeg, {x});
+  r.Value(y);
+  r.Value(y);
+  r.Value(x);
+  r.Replace(0, y);
+  EXPECT_EQ(r.Compile().output_types.size(), 3);
+}
+
+// Reads ids that may be out of range; updates a slot that the check does not need.
+TEST(CompileTest, UpdatesWaitForTheCommitPoint) {
+  Recorder r;
+  const ValueId slot = r.Slot(0, {10}), table = r.Slot(1, {10, 4});
+  const ValueId ids = r.Feed(0, {3}, Dtype::kI64);
+  r.Replace(0, r.Node(Op::kNeg, {slot}));
+  r.Value(r.Node(Op::kEmbedding, {table, ids}));
+  const Program program = r.Compile();
+  EXPECT_EQ(program.commit_point, 1) << Explain(program);
+  EXPECT_TRUE(WritesInPlace(program, 0));
+}
+
+TEST(CompileTest, UpdateThatACheckDependsOnIsCopiedAfterTheCommit) {
+  Recorder r;
+  const ValueId table = r.Slot(0, {10, 4}), ids = r.Feed(0, {3}, Dtype::kI64);
+  const ValueId updated = r.Node(Op::kNeg, {table});
+  r.Replace(0, updated);
+  r.Value(r.Node(Op::kEmbedding, {updated, ids}));
+  const Program program = r.Compile();
+  EXPECT_FALSE(WritesInPlace(program, 0)) << Explain(program);
+}
+
+TEST(CompileTest, RepeatedCheckDoesNotHoldBackUpdates) {
+  for (const int64_t rows : {10, 11}) {
+    Recorder r;
+    const ValueId table = r.Slot(0, {10, 4}), ids = r.Feed(0, {3}, Dtype::kI64);
+    const ValueId slot = r.Slot(1, {3, 4});
+    const ValueId out = r.Node(Op::kEmbedding, {table, ids});
+    const ValueId updated = r.Node(Op::kAdd, {slot, out});
+    r.Replace(1, updated);
+    r.Value(
+        r.Node(Op::kEmbeddingGrad, {ids, updated}, {static_cast<int32_t>(Dtype::kF32)}, {rows}));
+    const Program program = r.Compile();
+    // With another number of rows the second check is not the first one.
+    EXPECT_EQ(WritesInPlace(program, 1), rows == 10) << Explain(program);
+  }
+}
+
+TEST(CompileTest, SlotsKeepTheirType) {
+  GraphBuilder builder;
+  const ValueId slot = builder.AddInput(InputKind::kSlot, 0, {Dtype::kF32, {10}});
+  const absl::StatusOr<ValueId> half = builder.AddNode(Op::kSlice, {slot}, {}, {0, 5, 1});
+  ASSERT_TRUE(half.ok());
+  builder.AddOutput(OutputKind::kSlot, *half, 0);
+  const CapturedGraph captured = builder.Finish();
+  const absl::StatusOr<Program> program = CompileProgram(captured.graph, captured.sizes, {});
+  EXPECT_EQ(program.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(program.status().message().find("f32[10]"), absl::string_view::npos)
+      << program.status();
+}
+
+}  // namespace
+}  // namespace moai
