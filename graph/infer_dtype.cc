@@ -25,7 +25,7 @@ class DtypeCheck {
   // Input i has `expected`, or f32 where precision is mixed.
   DtypeCheck& EqualOrF32(size_t i, Dtype expected) {
     if (ok() && inputs_.dtype(i) != expected && inputs_.dtype(i) != Dtype::kF32) {
-      Fail(i, absl::StrCat(Name(expected), " or f32"));
+      Fail(i, expected == Dtype::kF32 ? "f32" : absl::StrCat(Name(expected), " or f32"));
     }
     return *this;
   }

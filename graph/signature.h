@@ -13,8 +13,8 @@
 namespace moai {
 
 enum class IndexKind : uint8_t {
-  kParallel,  // on both sides; split freely
-  kContract,  // only on the left; splitting gives Partial(reduce)
+  kParallel,  // split freely; an output that does not have the index is the same for every part
+  kContract,  // splitting gives Partial(reduce) in the outputs that do not have the index
   kMasked,    // lookup table rows; splitting gives Partial(sum) after masking foreign ids
   kHalo,      // split with neighbours' rows
   kWhole,     // not split
@@ -37,8 +37,16 @@ struct IndexSignature {
   std::vector<absl::InlinedVector<int8_t, kMaxRank>> outputs;
 };
 
-// Reshape maps factors of dims and is not expressed here (see planner); its dims are kWhole unless
-// input and output agree. Requires a node that InferNode accepts.
+// Requires a node that InferNode accepts. What the table's text leaves open is decided so that a
+// split that is declared legal is right without changing attributes or extents:
+//   * Reshape maps factors of dims and is not expressed here (see planner); its dims are kWhole but
+//     for the leading and trailing ones that input and output have in common.
+//   * An index whose dims have different extents is kWhole: a sliced, padded or joined dim, the
+//     channels of a grouped convolution. Dims that are repeated (broadcast, mask) are kNoIndex.
+//   * Dims whose elements know their position are kWhole: flipped ones, those of iota's axis, of
+//     random numbers, of the triangle of tril and triu, the queries of causal attention.
+//   * Attention's query heads and key heads share one index, `h`; a part of it holds h / g query
+//     heads for each of its key heads.
 absl::StatusOr<IndexSignature> InstantiateSignature(const Node& node,
                                                     absl::Span<const TensorType> inputs,
                                                     absl::Span<const TensorType> outputs);
