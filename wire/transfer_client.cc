@@ -176,11 +176,15 @@ class TransferClient::Impl::Attempt : public StreamOwner,
   }
 
   // The header, with a segment where the peer may be on this host.
-  std::string Header(const std::string& address) {
+  std::string Header(const std::string& address, bool resume) {
     proto::TransferHeader header;
     header.set_ticket_id(transfer_->ticket.id);
-    header.set_offset(position_);
-    header.set_bytes(total_ - position_);
+    if (upload_ && resume) {
+      header.set_resume(true);
+    } else {
+      header.set_offset(position_);
+      header.set_bytes(total_ - position_);
+    }
     if (impl_->shared_memory() && transfer_->try_shared_memory &&
         total_ - position_ >= kMinSharedMemoryBytes && IsLocalAddress(address)) {
       segment_ = impl_->TakeSegment();
@@ -190,7 +194,7 @@ class TransferClient::Impl::Attempt : public StreamOwner,
       header.set_host_id(HostId());
       header.set_shared_memory(segment_->name());
     } else {
-      chunks_ = upload_;
+      chunks_ = upload_ && !resume;
     }
     return header.SerializeAsString();
   }
@@ -247,12 +251,15 @@ class TransferClient::Impl::Attempt : public StreamOwner,
       return absl::InternalError("Malformed transfer reply, field bytes_taken: past the end");
     }
     const bool first = !replied_;
+    // An upload whose chunks do not go yet waits for the lane, or for where to go on.
+    const bool waiting = first && (upload_ ? !chunks_ : segment_ != nullptr);
     replied_ = true;
     if (upload_) {
+      if (waiting) position_ = reply.bytes_taken();
       acknowledged_ = std::max(acknowledged_, reply.bytes_taken());
       transfer_->offset = std::max(transfer_->offset, acknowledged_);
     }
-    if (!first || segment_ == nullptr) return absl::OkStatus();
+    if (!waiting) return absl::OkStatus();
     if (reply.use_shared_memory()) {
       copying_ = true;
       impl_->shared_memory_transfers.fetch_add(1);
@@ -341,9 +348,8 @@ void TransferClient::Impl::Transfer::Connect() {
   if (impl_->stopping()) return Complete(absl::CancelledError("The session is closed"));
   const std::string address = ticket.addresses[next_address_ % ticket.addresses.size()];
   if (connections_++ > 0) impl_->resumed.fetch_add(1);
-  last_offset_ = offset;
   auto attempt = std::make_shared<Attempt>(impl_, shared_from_this());
-  const std::string header = attempt->Header(address);
+  const std::string header = attempt->Header(address, /*resume=*/connections_ > 1);
   const auto stream =
       RawStream::Open(impl_->ChannelTo(address), ticket.upload ? kUploadMethod : kDownloadMethod,
                       impl_->poller(), attempt, CopyToBuffer(header));
@@ -354,6 +360,7 @@ void TransferClient::Impl::Transfer::Broken(const absl::Status& why) {
   const std::string& address = ticket.addresses[next_address_ % ticket.addresses.size()];
   impl_->ForgetChannel(address);
   const bool progress = offset > last_offset_;
+  last_offset_ = offset;
   if (progress) {
     retry_ = kFirstRetry;
   } else {

@@ -111,6 +111,8 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
     }
     MOAI_ASSIGN_OR_RETURN(auto state, impl_->tickets().Present(header.ticket_id(), upload_));
     total_ = state->ticket.bytes;
+    if (header.resume() && !upload_) return FieldError("resume", "is for uploads only");
+    if (header.resume()) header.set_bytes(total_ - header.offset());
     if (header.offset() > total_) {
       return FieldError("offset", absl::StrCat(header.offset(), " is past the end, ", total_));
     }
@@ -119,7 +121,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
           "bytes", absl::StrCat("expected ", total_ - header.offset(), ", got ", header.bytes()));
     }
     position_ = header.offset();
-    MOAI_RETURN_IF_ERROR(Present(*state));
+    MOAI_RETURN_IF_ERROR(Present(*state, header.resume()));
     state_ = std::move(state);
     OpenSegment(header);
     if (segment_ != nullptr) {
@@ -127,8 +129,10 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
       impl_->copies().Add([self = shared_from_this()] { self->Copy(); });
       return absl::OkStatus();
     }
-    // An upload in flight needs no answer, except one that waits for the choice of lane.
-    if (!upload_ || !header.shared_memory().empty()) Reply(absl::OkStatus(), position_);
+    // An upload needs no answer, except one that waits for the lane or for where to go on.
+    if (!upload_ || !header.shared_memory().empty() || header.resume()) {
+      Reply(absl::OkStatus(), position_);
+    }
     if (upload_) {
       Progress();
     } else {
@@ -142,7 +146,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
   }
 
   // Makes this stream the one in force, and gets the memory from the target if nobody has.
-  absl::Status Present(TicketState& state) {
+  absl::Status Present(TicketState& state, bool resume) {
     MutexLock lock(state.mutex);
     if (state.copying) {
       return absl::UnavailableError("The ticket's previous stream has not ended yet");
@@ -151,6 +155,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
     if (state.ended && !upload_) {
       return absl::NotFoundError("The object of this ticket is gone");
     }
+    if (resume) position_ = state.taken;
     if (upload_ && position_ > state.taken) {
       return FieldError("offset", absl::StrCat(position_, " leaves a gap after ", state.taken));
     }
@@ -173,7 +178,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
 
   void OpenSegment(const proto::TransferHeader& header) {
     if (header.shared_memory().empty() || !impl_->shared_memory() || header.host_id() != HostId() ||
-        header.bytes() == 0) {
+        position_ == total_) {
       return;
     }
     // A segment that cannot be opened is no error: the stream carries the bytes.

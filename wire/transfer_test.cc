@@ -189,16 +189,15 @@ TEST_P(TransferTest, GoesOnWhereTheLinkBroke) {
   auto proxy = testing::FlakyProxy::Start(address_);
   ASSERT_TRUE(proxy.ok()) << proxy.status();
   address_ = (*proxy)->address();
-  constexpr size_t kSize = 48 << 20;
+  constexpr size_t kSize = 24 << 20;
   const Bytes sent = Pattern(kSize, 3);
   int object = 0;
   const auto carry = [&] {
-    // A cut at most every 2 MiB keeps each connection shorter than the transfer.
-    (*proxy)->CutRandomly(/*seed=*/object, /*cuts=*/25, 100 << 10, 4 << 20);
+    (*proxy)->CutRandomly(/*seed=*/object, /*cuts=*/12, 100 << 10, 2 << 20);
     const absl::Status up = Upload(NewTicket(++object, kSize, true), sent);
     ASSERT_TRUE(up.ok()) << up;
     EXPECT_TRUE(target_.Get(object) == sent);
-    (*proxy)->CutRandomly(/*seed=*/object, /*cuts=*/25, 100 << 10, 4 << 20);
+    (*proxy)->CutRandomly(/*seed=*/object, /*cuts=*/12, 100 << 10, 2 << 20);
     Bytes received(kSize);
     const absl::Status down = Download(NewTicket(object, kSize, false), received);
     ASSERT_TRUE(down.ok()) << down;
