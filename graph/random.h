@@ -16,25 +16,29 @@ struct RandomKey {
   uint32_t instance = 0;  // which random op of the program
 };
 
+// The generator itself: 128 random bits for each counter and key.
+constexpr std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
+                                             std::array<uint32_t, 2> key) {
+  constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
+  constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t{kMultiplier0} * counter[0];
+    const uint64_t p1 = uint64_t{kMultiplier1} * counter[2];
+    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(p1),
+               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(p0)};
+    key[0] += kWeyl0;
+    key[1] += kWeyl1;
+  }
+  return counter;
+}
+
 // 128 random bits for block `block`. Elements 4 * block .. 4 * block + 3 take one word each
 // (word i of block e / 4 for element e with i = e % 4).
 constexpr std::array<uint32_t, 4> RandomBlock(const RandomKey& key, uint64_t block) {
-  constexpr uint32_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-  constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
-  uint32_t k0 = static_cast<uint32_t>(key.seed) ^ key.instance * 0x85EBCA6Bu;
-  uint32_t k1 = static_cast<uint32_t>(key.seed >> 32) ^ key.instance;
-  std::array<uint32_t, 4> c = {static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                               static_cast<uint32_t>(key.offset),
-                               static_cast<uint32_t>(key.offset >> 32)};
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{kMultiplier0} * c[0];
-    const uint64_t p1 = uint64_t{kMultiplier1} * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl0;
-    k1 += kWeyl1;
-  }
-  return c;
+  return Philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
+                     static_cast<uint32_t>(key.offset), static_cast<uint32_t>(key.offset >> 32)},
+                    {static_cast<uint32_t>(key.seed) ^ key.instance * 0x85EBCA6Bu,
+                     static_cast<uint32_t>(key.seed >> 32) ^ key.instance});
 }
 
 // Uniform in [0, 1): the upper 24 bits, exact in f32.
