@@ -1,7 +1,5 @@
 #include "server/session_core.h"
 
-#include <sys/random.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +7,7 @@
 #include "program/allocation.h"
 #include "scheduler/fit.h"
 #include "server/object_type.h"
+#include "wire/random_id.h"
 #include "wire/status_proto.h"
 
 namespace moai {
@@ -194,9 +193,10 @@ absl::Status SessionCore::OnSynchronize(const proto::Synchronize& synchronize) {
 }
 
 absl::Status SessionCore::OnTransferDone(const proto::TransferDone& done) {
-  if (done.ticket_id().size() != 16) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("transfer_done.ticket_id: has ", done.ticket_id().size(), " bytes, not 16"));
+  if (done.ticket_id().size() != wire::kRandomIdBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("transfer_done.ticket_id: has ",
+                                                   done.ticket_id().size(), " bytes, not ",
+                                                   wire::kRandomIdBytes));
   }
   command_.Clear();
   command_.mutable_close_ticket()->set_ticket_id(done.ticket_id());
@@ -209,9 +209,7 @@ absl::Status SessionCore::OnTransferDone(const proto::TransferDone& done) {
 
 proto::Ticket SessionCore::NewTicket(uint64_t object, int64_t bytes, bool upload) const {
   proto::Ticket ticket;
-  char id[16];
-  if (getrandom(id, sizeof(id), 0) != ssize_t{sizeof(id)}) return ticket;  // matches nothing
-  ticket.set_id(id, sizeof(id));
+  ticket.set_id(wire::NewRandomId());
   ticket.set_object(object);
   ticket.set_bytes(uint64_t(bytes));
   ticket.set_expires_seconds(settings_.limits.ticket_seconds);

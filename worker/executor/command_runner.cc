@@ -73,8 +73,7 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
   }
   ++commands_;
   if (steady_clock::now() - reported_at_ > kReportInterval) {
-    ReportProgress();
-    events_->Flush();
+    Flush();
   }
   return status;
 }
@@ -82,6 +81,7 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
 void CommandRunner::Flush() {
   ReportProgress();
   events_->Flush();
+  answers_waiting_ = false;
 }
 
 void CommandRunner::ReportProgress() {
@@ -111,6 +111,7 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
         {{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, feed.uploaded()});
   }
   step_ = execute.step();
+  if (answers_waiting_) Flush();  // the step may be long
   core_
       .Execute({.step = execute.step(),
                 .program = execute.program(),
@@ -141,6 +142,7 @@ void CommandRunner::RunRead(const proto::ExecutorRead& read) {
     result->set_inline_bytes(view.bytes->data(), size_t(view.bytes->size()));
   }
   events_->Send(event_);
+  answers_waiting_ = true;
 }
 
 absl::Status CommandRunner::RunUpload(const proto::ExecutorUpload& upload) {
@@ -179,6 +181,7 @@ void CommandRunner::RunSynchronize(const proto::Synchronize& synchronize) {
   result->set_device_bytes_in_use(uint64_t(core_.bytes_in_use()));
   result->set_device_bytes_peak(uint64_t(core_.bytes_peak()));
   events_->Send(event_);
+  answers_waiting_ = true;
 }
 
 absl::Status CommandRunner::RunLoadStructure(const proto::LoadStructure& load) {

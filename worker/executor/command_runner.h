@@ -69,6 +69,7 @@ class CommandRunner {
   uint64_t reported_commands_ = 0;
   uint64_t step_ = 0;
   std::chrono::steady_clock::time_point reported_at_;
+  bool answers_waiting_ = false;  // sent but not flushed
 
   // Reused, so that a step makes no new messages.
   proto::ExecutorCommand command_;

@@ -1,0 +1,118 @@
+#include "server/front_door.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "spdlog/spdlog.h"
+#include "wire/handshake.h"
+#include "wire/random_id.h"
+
+namespace moai {
+namespace {
+
+constexpr char kServerVersion[] = "0.1";
+
+// What a peer calls itself, fit for one log line.
+std::string ForLog(absl::string_view name) { return absl::CHexEscape(name.substr(0, 64)); }
+
+}  // namespace
+
+FrontDoor::FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
+                     std::string token, std::chrono::seconds lease)
+    : pool_(pool),
+      planner_(planner),
+      planning_(planning),
+      workers_(workers),
+      token_(std::move(token)),
+      lease_(lease) {}
+
+absl::StatusOr<wire::Admission> FrontDoor::OnHello(absl::string_view bytes,
+                                                   const wire::PeerInfo& peer) {
+  proto::Hello hello;
+  if (!hello.ParseFromArray(bytes.data(), int(bytes.size()))) {
+    return absl::InvalidArgumentError("hello: cannot be parsed as a Hello");
+  }
+  proto::Welcome welcome;
+  MOAI_ASSIGN_OR_RETURN(const uint32_t version,
+                        wire::NegotiateVersion(hello.min_version(), hello.max_version(), "client"));
+  welcome.set_version(version);
+  for (const std::string& feature :
+       wire::CommonFeatures({hello.features().begin(), hello.features().end()})) {
+    welcome.add_features(feature);
+  }
+  if (!token_.empty() && !wire::EqualSecrets(hello.token(), token_)) {
+    spdlog::warn("client refused peer={} reason=\"wrong token\"", peer.address);
+    return absl::UnauthenticatedError(
+        "hello.token: is not known to this server; set MOAI_TOKEN to the one you were given");
+  }
+  welcome.set_lease_seconds(uint32_t(lease_.count()));
+  welcome.set_server_version(kServerVersion);
+  return hello.session_id().empty() ? Begin(hello, std::move(welcome), peer)
+                                    : Resume(hello, std::move(welcome));
+}
+
+absl::StatusOr<wire::Admission> FrontDoor::Resume(const proto::Hello& hello,
+                                                  proto::Welcome welcome) {
+  MutexLock lock(mutex_);
+  auto entry = sessions_.find(hello.session_id());
+  auto stream = entry == sessions_.end() ? nullptr : entry->second.stream.lock();
+  if (stream == nullptr) {
+    return absl::NotFoundError(
+        "hello.session_id: the session has ended, its lease is over, or the server was restarted");
+  }
+  welcome.set_session_id(hello.session_id());
+  welcome.set_resumed(true);
+  welcome.set_accelerator(FlavorName(entry->second.device));
+  welcome.set_memory_bytes(uint64_t(entry->second.device.memory_bytes));
+  return wire::Admission{stream, true, welcome.SerializeAsString()};
+}
+
+absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, proto::Welcome welcome,
+                                                 const wire::PeerInfo& peer) {
+  MOAI_ASSIGN_OR_RETURN(const Lease lease, pool_->Acquire());
+  const std::string session_id = wire::NewRandomId();
+  std::string label;
+  {
+    MutexLock lock(mutex_);
+    label = absl::StrCat("s", next_label_++);
+  }
+  auto session = std::make_shared<Session>(
+      label, SessionSettings{.devices = {lease.profile}, .flavors = pool_->Profiles()}, planner_,
+      planning_, [this, session_id] { Forget(session_id); });
+  auto executor = workers_->StartExecutor(lease, session);
+  if (!executor.ok()) {
+    pool_->Release(lease);
+    return executor.status();
+  }
+  auto stream =
+      std::make_shared<wire::ControlSession>(session, wire::ControlSessionOptions{.lease = lease_});
+  session->SetClient(stream);
+  {
+    MutexLock lock(mutex_);
+    sessions_[session_id] = {stream, *executor, lease.profile};
+  }
+  welcome.set_session_id(session_id);
+  welcome.set_accelerator(FlavorName(lease.profile));
+  welcome.set_memory_bytes(uint64_t(lease.profile.memory_bytes));
+  spdlog::info(
+      "session started session={} client=\"{}\" pid={} host=\"{}\" peer={} worker={} device={}",
+      label, ForLog(hello.process_name()), hello.process_id(), ForLog(hello.host_name()),
+      peer.address, lease.worker, lease.device);
+  return wire::Admission{stream, false, welcome.SerializeAsString()};
+}
+
+void FrontDoor::Forget(const std::string& session_id) {
+  uint64_t executor = 0;
+  {
+    MutexLock lock(mutex_);
+    auto entry = sessions_.find(session_id);
+    if (entry == sessions_.end()) return;
+    executor = entry->second.executor;
+    sessions_.erase(entry);
+  }
+  workers_->StopExecutor(executor);
+}
+
+}  // namespace moai

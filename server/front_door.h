@@ -1,0 +1,58 @@
+// Admits clients: identity, versions, a device from the pool, a session; and the way back into a
+// session after a broken connection.
+#ifndef MOAI_SERVER_FRONT_DOOR_H_
+#define MOAI_SERVER_FRONT_DOOR_H_
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "base/mutex.h"
+#include "proto/session.pb.h"
+#include "scheduler/planner.h"
+#include "scheduler/pool.h"
+#include "server/session.h"
+#include "server/thread_pool.h"
+#include "server/worker_registry.h"
+#include "wire/control_server.h"
+
+namespace moai {
+
+// Thread-safe.
+class FrontDoor : public wire::ControlAcceptor {
+ public:
+  // Everything pointed to outlives this.
+  FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
+            std::string token, std::chrono::seconds lease);
+
+  absl::StatusOr<wire::Admission> OnHello(absl::string_view hello,
+                                          const wire::PeerInfo& peer) override;
+
+ private:
+  absl::StatusOr<wire::Admission> Resume(const proto::Hello& hello, proto::Welcome welcome);
+  absl::StatusOr<wire::Admission> Begin(const proto::Hello& hello, proto::Welcome welcome,
+                                        const wire::PeerInfo& peer);
+  void Forget(const std::string& session_id);
+
+  struct Entry {
+    std::weak_ptr<wire::ControlSession> stream;
+    uint64_t executor = 0;
+    DeviceProfile device;
+  };
+
+  Pool* const pool_;
+  Planner* const planner_;
+  ThreadPool* const planning_;
+  WorkerRegistry* const workers_;
+  const std::string token_;
+  const std::chrono::seconds lease_;
+  Mutex mutex_;
+  uint64_t next_label_ ABSL_GUARDED_BY(mutex_) = 1;
+  absl::flat_hash_map<std::string, Entry> sessions_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SERVER_FRONT_DOOR_H_

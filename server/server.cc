@@ -1,0 +1,73 @@
+#include "server/server.h"
+
+#include <chrono>
+#include <utility>
+
+#include "base/status.h"
+#include "scheduler/planner.h"
+#include "scheduler/pool.h"
+#include "server/front_door.h"
+#include "server/thread_pool.h"
+#include "server/worker_registry.h"
+#include "wire/stream_server.h"
+
+namespace moai {
+
+class Server::Impl {
+ public:
+  explicit Impl(const ServerOptions& options)
+      : planner_(MakeOneDevicePlanner()),
+        planning_(options.planning_threads),
+        workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
+        front_door_(&pool_, planner_.get(), &planning_, &workers_, options.client_token,
+                    std::chrono::seconds(options.lease_seconds)) {}
+
+  absl::Status Listen(const ServerOptions& options) {
+    wire::StreamServerOptions listen{.addresses = options.worker_addresses,
+                                     .threads = options.stream_threads,
+                                     .allow_insecure_remote = options.allow_insecure_remote};
+    MOAI_ASSIGN_OR_RETURN(
+        for_workers_,
+        wire::StreamServer::Start(listen, {{"/moai.proto.WorkerService/Attach",
+                                            wire::ServeControl(workers_.worker_acceptor())},
+                                           {"/moai.proto.ExecutorService/Attach",
+                                            wire::ServeControl(workers_.executor_acceptor())}}));
+    listen.addresses = options.client_addresses;
+    MOAI_ASSIGN_OR_RETURN(for_clients_,
+                          wire::StreamServer::Start(listen, {{"/moai.proto.SessionService/Attach",
+                                                              wire::ServeControl(&front_door_)}}));
+    return absl::OkStatus();
+  }
+
+  const wire::StreamServer& for_clients() const { return *for_clients_; }
+  const wire::StreamServer& for_workers() const { return *for_workers_; }
+
+ private:
+  Pool pool_;
+  std::unique_ptr<Planner> planner_;
+  ThreadPool planning_;
+  WorkerRegistry workers_;
+  FrontDoor front_door_;
+  // Clients first at the end: their sessions stop executors through the workers' streams.
+  std::unique_ptr<wire::StreamServer> for_workers_;
+  std::unique_ptr<wire::StreamServer> for_clients_;
+};
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  auto impl = std::make_unique<Impl>(options);
+  MOAI_RETURN_IF_ERROR(impl->Listen(options));
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+const std::vector<std::string>& Server::client_addresses() const {
+  return impl_->for_clients().addresses();
+}
+
+const std::vector<std::string>& Server::worker_addresses() const {
+  return impl_->for_workers().addresses();
+}
+
+}  // namespace moai

@@ -1,0 +1,44 @@
+// The front door: takes clients and workers, and gives each session a device.
+#ifndef MOAI_SERVER_SERVER_H_
+#define MOAI_SERVER_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace moai {
+
+struct ServerOptions {
+  std::vector<std::string> client_addresses = {"127.0.0.1:7070"};
+  std::vector<std::string> worker_addresses = {"127.0.0.1:7071"};
+  bool allow_insecure_remote = false;
+  std::string client_token;  // empty: anybody who can connect
+  std::string worker_token;
+  int lease_seconds = 60;         // how long a disconnected session is kept
+  int worker_lease_seconds = 10;  // likewise a worker, and an executor
+  int stream_threads = 1;
+  int planning_threads = 1;
+};
+
+class Server {
+ public:
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
+  // Ends every session.
+  ~Server();
+
+  // With the ports that were taken.
+  const std::vector<std::string>& client_addresses() const;
+  const std::vector<std::string>& worker_addresses() const;
+
+ private:
+  class Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SERVER_SERVER_H_

@@ -1,0 +1,91 @@
+// One session with its transport: the client's control stream, the executor's, and the locks
+// between them.
+#ifndef MOAI_SERVER_SESSION_H_
+#define MOAI_SERVER_SESSION_H_
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+#include "proto/session.pb.h"
+#include "proto/worker.pb.h"
+#include "server/session_core.h"
+#include "server/thread_pool.h"
+#include "wire/control_server.h"
+
+namespace moai {
+
+// Thread-safe. Owned by its two streams; ends with the client's.
+class Session : public wire::ControlHandler, public std::enable_shared_from_this<Session> {
+ public:
+  // `label` stands in log lines. `ended` is called once, when the client's stream has ended.
+  Session(std::string label, SessionSettings settings, Planner* planner, ThreadPool* planning,
+          std::function<void()> ended);
+
+  // The client's stream; before any message comes.
+  void SetClient(std::shared_ptr<wire::ControlSession> client);
+  const std::string& label() const { return label_; }
+
+  // From the client's stream.
+  absl::Status OnMessage(absl::string_view message) override;
+  void OnFrameEnd() override;
+  void OnDisconnected(const absl::Status& why) override;
+  void OnResumed() override;
+  void OnEnded(const absl::Status& why) override;
+
+  // From the executor's stream, and from whoever learns of its end.
+  void OnExecutorReady(std::shared_ptr<wire::ControlSession> executor,
+                       std::vector<std::string> transfer_addresses);
+  absl::Status OnExecutorMessage(absl::string_view message);
+  void OnExecutorFrameEnd();
+  void OnExecutorLost(const absl::Status& why);
+
+ private:
+  // Messages that may wait for a plan.
+  static constexpr size_t kMaxBacklog = 65536;
+  static constexpr size_t kMaxBacklogBytes = size_t{256} << 20;
+
+  // The sinks of core_, called with mutex_ held.
+  class ToExecutor : public DeviceSink {
+   public:
+    size_t Send(const proto::ExecutorCommand& command) override;
+    void Flush() override;
+
+    std::shared_ptr<wire::ControlSession> stream;  // null until ready
+    bool lost = false;
+    std::vector<std::string> waiting;  // until there is a stream
+  };
+  class ToClient : public ClientSink {
+   public:
+    void Send(const proto::ServerMessage& message) override;
+    void Flush() override;
+
+    std::shared_ptr<wire::ControlSession> stream;  // null once ended
+  };
+
+  absl::Status Defer(absl::string_view message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Runs deferred messages, on a planning thread.
+  void DrainBacklog();
+
+  const std::string label_;
+  ThreadPool* const planning_;
+  const std::function<void()> ended_callback_;
+  Mutex mutex_;
+  ToExecutor executor_ ABSL_GUARDED_BY(mutex_);
+  ToClient client_ ABSL_GUARDED_BY(mutex_);
+  SessionCore core_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::string> backlog_ ABSL_GUARDED_BY(mutex_);
+  size_t backlog_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  // Reused.
+  proto::ClientMessage message_ ABSL_GUARDED_BY(mutex_);
+  proto::ExecutorEvent event_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SERVER_SESSION_H_

@@ -1,0 +1,273 @@
+#include "server/worker_registry.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "scheduler/fit.h"
+#include "spdlog/spdlog.h"
+#include "wire/handshake.h"
+#include "wire/random_id.h"
+#include "wire/status_proto.h"
+
+namespace moai {
+namespace {
+
+constexpr int kMaxDevices = 64;
+constexpr uint32_t kMaxThreads = 4096;
+constexpr uint64_t kMaxDeviceBytes = uint64_t{1} << 50;
+
+absl::StatusOr<std::vector<DeviceProfile>> DevicesOf(const proto::WorkerHello& hello) {
+  if (hello.devices_size() == 0 || hello.devices_size() > kMaxDevices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hello.devices: has ", hello.devices_size(), ", expected 1 to ", kMaxDevices));
+  }
+  std::vector<DeviceProfile> devices;
+  for (const proto::DeviceDescription& device : hello.devices()) {
+    if (device.kind() != "cpu") {
+      return absl::InvalidArgumentError("hello.devices.kind: this server knows \"cpu\" only");
+    }
+    if (device.memory_bytes() == 0 || device.memory_bytes() > kMaxDeviceBytes ||
+        device.threads() == 0 || device.threads() > kMaxThreads) {
+      return absl::InvalidArgumentError(absl::StrCat("hello.devices: ", device.memory_bytes(),
+                                                     " bytes and ", device.threads(),
+                                                     " threads are no device"));
+    }
+    devices.push_back({device.kind(), int64_t(device.memory_bytes()), int(device.threads())});
+  }
+  return devices;
+}
+
+// What a peer calls itself, fit for one log line.
+std::string ForLog(absl::string_view name) { return absl::CHexEscape(name.substr(0, 64)); }
+
+}  // namespace
+
+class WorkerRegistry::WorkerHandler : public wire::ControlHandler {
+ public:
+  WorkerHandler(WorkerRegistry* registry, uint64_t worker) : registry_(registry), worker_(worker) {}
+
+  absl::Status OnMessage(absl::string_view message) override {
+    proto::WorkerEvent event;
+    if (!event.ParseFromArray(message.data(), int(message.size()))) {
+      return absl::InvalidArgumentError("message: cannot be parsed as a WorkerEvent");
+    }
+    return registry_->OnWorkerEvent(worker_, event);
+  }
+  void OnDisconnected(const absl::Status& why) override {
+    spdlog::warn("worker disconnected worker={} reason=\"{}\"", worker_, why.ToString());
+  }
+  void OnEnded(const absl::Status& why) override { registry_->OnWorkerEnded(worker_, why); }
+
+ private:
+  WorkerRegistry* const registry_;
+  const uint64_t worker_;
+};
+
+class WorkerRegistry::ExecutorHandler : public wire::ControlHandler {
+ public:
+  explicit ExecutorHandler(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+
+  absl::Status OnMessage(absl::string_view message) override {
+    return session_->OnExecutorMessage(message);
+  }
+  void OnFrameEnd() override { session_->OnExecutorFrameEnd(); }
+  void OnEnded(const absl::Status& why) override {
+    session_->OnExecutorLost(absl::UnavailableError(
+        absl::StrCat("the connection to the executor of this session has ended: ",
+                     why.ok() ? "closed" : why.message())));
+  }
+
+ private:
+  const std::shared_ptr<Session> session_;
+};
+
+WorkerRegistry::WorkerRegistry(Pool* pool, std::string token, std::chrono::seconds lease)
+    : pool_(pool), token_(std::move(token)), lease_(lease) {}
+
+// ---- Workers
+// --------------------------------------------------------------------------------------
+
+absl::StatusOr<wire::Admission> WorkerRegistry::OnWorkerHello(absl::string_view bytes,
+                                                              const wire::PeerInfo& peer) {
+  proto::WorkerHello hello;
+  if (!hello.ParseFromArray(bytes.data(), int(bytes.size()))) {
+    return absl::InvalidArgumentError("hello: cannot be parsed as a WorkerHello");
+  }
+  MOAI_ASSIGN_OR_RETURN(const uint32_t version,
+                        wire::NegotiateVersion(hello.min_version(), hello.max_version(), "worker"));
+  if (!token_.empty() && !wire::EqualSecrets(hello.token(), token_)) {
+    return absl::UnauthenticatedError("hello.token: is not the one this server expects of workers");
+  }
+  if (!hello.resume_id().empty()) return ResumeWorker(hello.resume_id());
+  MOAI_ASSIGN_OR_RETURN(std::vector<DeviceProfile> devices, DevicesOf(hello));
+  const size_t device_count = devices.size();
+  const int64_t memory = devices[0].memory_bytes;
+
+  proto::WorkerWelcome welcome;
+  welcome.set_version(version);
+  welcome.set_resume_id(wire::NewRandomId());
+  welcome.set_lease_seconds(uint32_t(lease_.count()));
+  MutexLock lock(mutex_);
+  const uint64_t worker = pool_->AddWorker(hello.name(), std::move(devices));
+  auto stream = std::make_shared<wire::ControlSession>(
+      std::make_shared<WorkerHandler>(this, worker), wire::ControlSessionOptions{.lease = lease_});
+  workers_[worker] = {hello.name(), welcome.resume_id(), stream};
+  spdlog::info("worker registered worker={} name=\"{}\" pid={} peer={} devices={} memory={}",
+               worker, ForLog(hello.name()), hello.process_id(), peer.address, device_count,
+               ShortBytes(memory));
+  return wire::Admission{stream, false, welcome.SerializeAsString()};
+}
+
+absl::StatusOr<wire::Admission> WorkerRegistry::ResumeWorker(const std::string& resume_id) {
+  MutexLock lock(mutex_);
+  for (const auto& [id, worker] : workers_) {
+    if (!wire::EqualSecrets(worker.resume_id, resume_id)) continue;
+    proto::WorkerWelcome welcome;
+    welcome.set_version(wire::kMaxVersion);
+    welcome.set_resume_id(resume_id);
+    welcome.set_lease_seconds(uint32_t(lease_.count()));
+    welcome.set_resumed(true);
+    spdlog::info("worker resumed worker={}", id);
+    return wire::Admission{worker.stream, true, welcome.SerializeAsString()};
+  }
+  return absl::NotFoundError("hello.resume_id: no worker of this server; register anew");
+}
+
+absl::Status WorkerRegistry::OnWorkerEvent(uint64_t worker, const proto::WorkerEvent& event) {
+  switch (event.kind_case()) {
+    case proto::WorkerEvent::kStarted:
+      return absl::OkStatus();
+    case proto::WorkerEvent::kExited:
+      break;
+    case proto::WorkerEvent::KIND_NOT_SET:
+      return absl::InvalidArgumentError("worker event: its kind is not set or not known");
+  }
+  std::shared_ptr<Session> session;
+  {
+    MutexLock lock(mutex_);
+    auto executor = executors_.find(event.exited().executor());
+    // One that was stopped is forgotten already.
+    if (executor == executors_.end() || executor->second.lease.worker != worker) {
+      return absl::OkStatus();
+    }
+    session = executor->second.session;
+  }
+  const absl::Status how = wire::FromProto(event.exited().status());
+  session->OnExecutorLost(absl::UnavailableError(
+      absl::StrCat("the executor of this session is gone, and what it held with it: ",
+                   how.ok() ? "it was stopped" : how.message())));
+  return absl::OkStatus();
+}
+
+void WorkerRegistry::OnWorkerEnded(uint64_t worker, const absl::Status& why) {
+  std::vector<std::shared_ptr<Session>> sessions;
+  Worker gone;
+  {
+    MutexLock lock(mutex_);
+    auto found = workers_.find(worker);
+    if (found == workers_.end()) return;
+    gone = std::move(found->second);
+    workers_.erase(found);
+    for (const auto& [id, executor] : executors_) {
+      if (executor.lease.worker == worker) sessions.push_back(executor.session);
+    }
+    pool_->RemoveWorker(worker);
+  }
+  spdlog::warn("worker gone worker={} name=\"{}\" reason=\"{}\"", worker, ForLog(gone.name),
+               why.ToString());
+  for (const auto& session : sessions) {
+    session->OnExecutorLost(absl::UnavailableError(
+        absl::StrCat("the worker of this session is gone, and what it held with it: ",
+                     why.ok() ? "it was stopped" : why.message())));
+  }
+}
+
+// ---- Executors
+// ------------------------------------------------------------------------------------
+
+absl::StatusOr<uint64_t> WorkerRegistry::StartExecutor(const Lease& lease,
+                                                       std::shared_ptr<Session> session) {
+  MutexLock lock(mutex_);
+  auto worker = workers_.find(lease.worker);
+  if (worker == workers_.end()) {
+    return absl::UnavailableError("the worker of the leased device has just gone; try again");
+  }
+  const uint64_t id = next_executor_++;
+  Executor& executor = executors_[id];
+  executor = {lease, wire::NewRandomId(), std::move(session)};
+  proto::WorkerCommand command;
+  command.mutable_start()->set_executor(id);
+  command.mutable_start()->set_device(lease.device);
+  command.mutable_start()->set_secret(executor.secret);
+  command.mutable_start()->set_label(executor.session->label());
+  // An error means that the worker is ending: its sessions are about to be told.
+  worker->second.stream->Send(command.SerializeAsString()).IgnoreError();
+  return id;
+}
+
+void WorkerRegistry::StopExecutor(uint64_t id) {
+  std::shared_ptr<Session> session;  // let go of after the lock
+  MutexLock lock(mutex_);
+  auto executor = executors_.find(id);
+  if (executor == executors_.end()) return;
+  if (auto worker = workers_.find(executor->second.lease.worker); worker != workers_.end()) {
+    proto::WorkerCommand command;
+    command.mutable_stop()->set_executor(id);
+    worker->second.stream->Send(command.SerializeAsString()).IgnoreError();
+  }
+  pool_->Release(executor->second.lease);
+  session = std::move(executor->second.session);
+  executors_.erase(executor);
+}
+
+absl::StatusOr<wire::Admission> WorkerRegistry::OnExecutorHello(absl::string_view bytes,
+                                                                const wire::PeerInfo& peer) {
+  proto::ExecutorHello hello;
+  if (!hello.ParseFromArray(bytes.data(), int(bytes.size()))) {
+    return absl::InvalidArgumentError("hello: cannot be parsed as an ExecutorHello");
+  }
+  MOAI_ASSIGN_OR_RETURN(
+      const uint32_t version,
+      wire::NegotiateVersion(hello.min_version(), hello.max_version(), "executor"));
+  proto::ExecutorWelcome welcome;
+  welcome.set_version(version);
+  welcome.set_lease_seconds(uint32_t(lease_.count()));
+  std::shared_ptr<Session> session;
+  std::shared_ptr<wire::ControlSession> stream;
+  {
+    MutexLock lock(mutex_);
+    for (auto& [id, executor] : executors_) {
+      if (!wire::EqualSecrets(executor.secret, hello.secret())) continue;
+      if (executor.connected) {
+        stream = executor.stream.lock();
+        if (stream == nullptr) return absl::NotFoundError("hello.secret: its stream has ended");
+        return wire::Admission{stream, true, welcome.SerializeAsString()};
+      }
+      session = executor.session;
+      wire::ControlSessionOptions options{.lease = lease_};
+      // SessionCore bounds what is in flight; an executor that computes for long is no reason to
+      // end a session.
+      options.limits.max_queued_messages = size_t{1} << 20;
+      options.limits.max_queued_bytes = size_t{1} << 30;
+      options.limits.max_message_bytes = size_t{64} << 20;
+      stream = std::make_shared<wire::ControlSession>(std::make_shared<ExecutorHandler>(session),
+                                                      options);
+      executor.stream = stream;
+      executor.connected = true;
+      break;
+    }
+  }
+  if (stream == nullptr) {
+    return absl::UnauthenticatedError("hello.secret: no executor of this server");
+  }
+  spdlog::info("executor connected session={} pid={} peer={}", session->label(), hello.process_id(),
+               peer.address);
+  session->OnExecutorReady(stream,
+                           {hello.transfer_addresses().begin(), hello.transfer_addresses().end()});
+  return wire::Admission{stream, false, welcome.SerializeAsString()};
+}
+
+}  // namespace moai
