@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "graph/op.h"
 #include "worker/kernels/cpu/kernel_makers.h"
+#include "worker/kernels/cpu/tile_kernel.h"
 
 namespace moai {
 namespace {
@@ -100,6 +101,7 @@ Maker MakerFor(Op op) {
 absl::StatusOr<std::unique_ptr<Kernel>> MakeCpuKernel(const Program& program, uint32_t index,
                                                       const DeviceShape& device) {
   const Instruction& instruction = program.instructions[index];
+  if (instruction.fused >= 0) return MakeTileKernel(program, index, device);
   const Maker maker = MakerFor(instruction.op);
   if (maker == nullptr) {
     return absl::UnimplementedError(absl::StrCat(

@@ -35,7 +35,6 @@ void CrossEntropyGradRow(Dtype dtype, const void* logits, int64_t at, int64_t le
   VisitFloat(dtype, [&](auto tag) HWY_ATTR {
     using T = typename decltype(tag)::type;
     const ComputeTag<T> d;
-    const int64_t step = hn::Lanes(d);
     const T* x = static_cast<const T*>(logits) + at;
     T* to = static_cast<T*>(out) + at;
     const ComputeType<T> row_lse = static_cast<const ComputeType<T>*>(lse)[row];
@@ -43,10 +42,10 @@ void CrossEntropyGradRow(Dtype dtype, const void* logits, int64_t at, int64_t le
     const ComputeType<T> label_logit = static_cast<ComputeType<T>>(x[label]);
     const auto shift = hn::Set(d, row_lse);
     const auto factor = hn::Set(d, scale);
-    for (int64_t i = 0; i < length; i += step) {
-      const auto e = VectorExpNonPositive(d, hn::Sub(LoadSome(d, x + i, length - i), shift));
-      StoreSome(hn::Mul(e, factor), d, to + i, length - i);
-    }
+    ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+      const auto e = VectorExpNonPositive(d, hn::Sub(access.Load(d, x + i), shift));
+      access.Store(hn::Mul(e, factor), d, to + i);
+    });
     to[label] = T((std::exp(label_logit - row_lse) - 1) * scale);
   });
 }

@@ -20,19 +20,12 @@ HWY_BEFORE_NAMESPACE();
 namespace moai {
 namespace HWY_NAMESPACE {
 
-// Vectors of weights converted to the compute type of x.
-template <class T, class W>
-HWY_INLINE auto LoadWeight(const W* weight, int64_t at, int64_t count) {
-  return LoadSome(ComputeTag<T>(), weight + at, count);
-}
-
 // `bias` and `mean` are null for rms_norm.
 template <class T, class W>
 void NormRow(const T* x, const W* weight, const W* bias, ComputeType<T> eps, T* y,
              ComputeType<T>* mean, ComputeType<T>* rstd, int64_t length) {
   using C = ComputeType<T>;
   const ComputeTag<T> d;
-  const int64_t step = hn::Lanes(d);
   const C row_mean =
       mean == nullptr ? C{0} : RowSum<false>(x, length, C{0}) / static_cast<C>(length);
   const C square = RowSum<true>(x, length, row_mean) / static_cast<C>(length);
@@ -40,48 +33,55 @@ void NormRow(const T* x, const W* weight, const W* bias, ComputeType<T> eps, T* 
   if (mean != nullptr) *mean = row_mean;
   *rstd = row_rstd;
   const auto m = hn::Set(d, row_mean), r = hn::Set(d, row_rstd);
-  for (int64_t i = 0; i < length; i += step) {
-    const int64_t count = length - i;
-    auto v = hn::Mul(hn::Sub(LoadSome(d, x + i, count), m), r);
-    const auto w = LoadWeight<T>(weight, i, count);
-    v = bias == nullptr ? hn::Mul(v, w) : hn::MulAdd(v, w, LoadWeight<T>(bias, i, count));
-    StoreSome(v, d, y + i, count);
-  }
+  ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+    const auto v = hn::Mul(hn::Sub(access.Load(d, x + i), m), r);
+    const auto w = access.Load(d, weight + i);
+    access.Store(bias == nullptr ? hn::Mul(v, w) : hn::MulAdd(v, w, access.Load(d, bias + i)), d,
+                 y + i);
+  });
 }
 
-// dweight and dbias (null for rms_norm, as is mean) are added to.
-template <class T, class W>
-void NormGradRow(const T* x, const W* weight, const ComputeType<T>* mean, ComputeType<T> rstd,
-                 const T* dy, T* dx, ComputeType<T>* dweight, ComputeType<T>* dbias,
-                 int64_t length) {
+// kRows rows at once, so that the weights and their gradients are read and written once for all of
+// them. dweight and dbias are added to; dbias and mean are null for rms_norm.
+template <int kRows, class T, class W>
+void NormGradBlock(const T* x, const W* weight, const ComputeType<T>* mean,
+                   const ComputeType<T>* rstd, const T* dy, T* dx, ComputeType<T>* dweight,
+                   ComputeType<T>* dbias, int64_t length) {
   using C = ComputeType<T>;
+  using V = hn::Vec<ComputeTag<T>>;
   const ComputeTag<T> d;
-  const int64_t step = hn::Lanes(d);
-  const auto m = hn::Set(d, mean == nullptr ? C{0} : *mean), r = hn::Set(d, rstd);
-  auto sum_g = hn::Zero(d), sum_gx = hn::Zero(d);
-  for (int64_t i = 0; i < length; i += step) {
-    const int64_t count = length - i;
-    const auto normalized = hn::Mul(hn::Sub(LoadSome(d, x + i, count), m), r);
-    const auto upstream = LoadSome(d, dy + i, count);  // 0 past the end
-    const auto g = hn::Mul(upstream, LoadWeight<T>(weight, i, count));
-    sum_g = hn::Add(sum_g, g);
-    sum_gx = hn::MulAdd(g, normalized, sum_gx);
-    StoreSome(hn::MulAdd(upstream, normalized, LoadSome(d, dweight + i, count)), d, dweight + i,
-              count);
-    if (dbias != nullptr) {
-      StoreSome(hn::Add(upstream, LoadSome(d, dbias + i, count)), d, dbias + i, count);
-    }
-  }
   const C scale = C{1} / static_cast<C>(length);
-  const auto mean_g = hn::Set(d, mean == nullptr ? C{0} : SumLanes(d, sum_g) * scale);
-  const auto mean_gx = hn::Set(d, SumLanes(d, sum_gx) * scale);
-  for (int64_t i = 0; i < length; i += step) {
-    const int64_t count = length - i;
-    const auto normalized = hn::Mul(hn::Sub(LoadSome(d, x + i, count), m), r);
-    const auto g = hn::Mul(LoadSome(d, dy + i, count), LoadWeight<T>(weight, i, count));
-    const auto inner = hn::NegMulAdd(normalized, mean_gx, hn::Sub(g, mean_g));
-    StoreSome(hn::Mul(r, inner), d, dx + i, count);
+  V m[kRows], r[kRows], mean_g[kRows], mean_gx[kRows];
+  for (int k = 0; k < kRows; ++k) {
+    m[k] = hn::Set(d, mean == nullptr ? C{0} : mean[k]);
+    r[k] = hn::Set(d, rstd[k]);
+    V sum_g = hn::Zero(d), sum_gx = hn::Zero(d);
+    ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+      const V centered = hn::Sub(access.Load(d, x + k * length + i), m[k]);
+      const V g = hn::Mul(access.Load(d, dy + k * length + i), access.Load(d, weight + i));
+      sum_g = hn::Add(sum_g, g);
+      sum_gx = hn::MulAdd(g, centered, sum_gx);
+    });
+    mean_g[k] = hn::Set(d, mean == nullptr ? C{0} : SumLanes(d, sum_g) * scale);
+    mean_gx[k] = hn::Set(d, SumLanes(d, sum_gx) * rstd[k] * scale);
   }
+  ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+    const V w = access.Load(d, weight + i);
+    V weight_sum = access.Load(d, dweight + i);
+    V bias_sum = dbias == nullptr ? hn::Zero(d) : access.Load(d, dbias + i);
+    HWY_UNROLL(8)
+    for (int k = 0; k < kRows; ++k) {
+      const V normalized = hn::Mul(hn::Sub(access.Load(d, x + k * length + i), m[k]), r[k]);
+      const V upstream = access.Load(d, dy + k * length + i);
+      weight_sum = hn::MulAdd(upstream, normalized, weight_sum);
+      bias_sum = hn::Add(bias_sum, upstream);
+      const V centered = hn::MulSub(upstream, w, mean_g[k]);
+      access.Store(hn::Mul(r[k], hn::NegMulAdd(normalized, mean_gx[k], centered)), d,
+                   dx + k * length + i);
+    }
+    access.Store(weight_sum, d, dweight + i);
+    if (dbias != nullptr) access.Store(bias_sum, d, dbias + i);
+  });
 }
 
 void NormRows(Dtype dtype, Dtype weight_dtype, const void* x, const void* weight, const void* bias,
@@ -115,13 +115,17 @@ void NormGradRows(Dtype dtype, Dtype weight_dtype, const void* x, const void* we
     using C = ComputeType<T>;
     const auto rows = [&](auto weight_tag) HWY_ATTR {
       using W = typename decltype(weight_tag)::type;
-      for (int64_t row = begin; row < end; ++row) {
-        NormGradRow(static_cast<const T*>(x) + row * length, static_cast<const W*>(weight),
-                    mean == nullptr ? nullptr : static_cast<const C*>(mean) + row,
-                    static_cast<const C*>(rstd)[row], static_cast<const T*>(dy) + row * length,
-                    static_cast<T*>(dx) + row * length, static_cast<C*>(dweight),
-                    static_cast<C*>(dbias), length);
-      }
+      const auto block = [&](auto rows_tag, int64_t row) HWY_ATTR {
+        NormGradBlock<decltype(rows_tag)::value>(
+            static_cast<const T*>(x) + row * length, static_cast<const W*>(weight),
+            mean == nullptr ? nullptr : static_cast<const C*>(mean) + row,
+            static_cast<const C*>(rstd) + row, static_cast<const T*>(dy) + row * length,
+            static_cast<T*>(dx) + row * length, static_cast<C*>(dweight), static_cast<C*>(dbias),
+            length);
+      };
+      int64_t row = begin;
+      for (; row + 4 <= end; row += 4) block(std::integral_constant<int, 4>(), row);
+      for (; row < end; ++row) block(std::integral_constant<int, 1>(), row);
     };
     if (weight_dtype == dtype) {
       rows(tag);

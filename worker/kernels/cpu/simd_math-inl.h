@@ -58,23 +58,29 @@ HWY_INLINE V PowerOfTwo(D d, V n) {
   return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::NearestInt(n), hn::Set(di, 127))));
 }
 
-// e^x for x <= 0 down to where the result leaves the normal numbers (then 0); NaN stays NaN. The
-// cheaper form that softmax and attention use, where the maximum was subtracted.
+// e^x for x <= 0 (e^0 is 1 exactly) down to where the result leaves the normal numbers (then 0);
+// NaN stays NaN. The cheaper form that softmax and attention use, where the maximum was subtracted.
 template <class D, class V>
 HWY_INLINE V VectorExpNonPositive(D d, V x) {
   if constexpr (kIsF32<D>) {
-    // Cody and Waite reduction, then a Chebyshev interpolation of (e^r - 1 - r) / r^2.
-    const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+    const hn::RebindToUnsigned<D> d32;
+    // Adding 1.5 * 2^23 rounds x / log(2) to a whole n and leaves n in the low bits; the 127 more
+    // is the bias of an exponent, so that a shift turns the bits into 2^n.
+    const V magic = hn::Set(d, 12582912.0f + 127.0f);
+    const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), magic);
+    const V n = hn::Sub(shifted, magic);
+    // Cody and Waite reduction to |r| <= log(2) / 2, then 1 + r q(r), interpolated at Chebyshev
+    // points.
     V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
     r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
-    V p = hn::Set(d, 0.0013926397603227505f);
-    p = hn::MulAdd(p, r, hn::Set(d, 0.008363350379699756f));
-    p = hn::MulAdd(p, r, hn::Set(d, 0.041666553328174274f));
-    p = hn::MulAdd(p, r, hn::Set(d, 0.16666575957827798f));
-    p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
-    p = hn::MulAdd(hn::Mul(r, r), p, hn::Add(r, hn::Set(d, 1.0f)));
-    const V result = hn::Mul(p, PowerOfTwo(d, n));
-    return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3365f)), result);
+    V q = hn::Set(d, 0.008363350379699756f);
+    q = hn::MulAdd(q, r, hn::Set(d, 0.04187688677498329f));
+    q = hn::MulAdd(q, r, hn::Set(d, 0.16666575957827798f));
+    q = hn::MulAdd(q, r, hn::Set(d, 0.499993646575359f));
+    q = hn::MulAdd(q, r, hn::Set(d, 1.0f));
+    q = hn::MulAdd(q, r, hn::Set(d, 1.0f));
+    const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(d32, shifted)));
+    return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.3365f)), hn::Mul(q, power));
   } else {
     return MapLanes(d, x, [](double lane) { return std::exp(lane); });
   }
@@ -304,6 +310,40 @@ HWY_INLINE void StoreSome(V v, D d, T* to, size_t count) {
   alignas(64) T buffer[hn::MaxLanes(d)];
   StoreAs(v, d, buffer);
   std::memcpy(static_cast<void*>(to), buffer, count * sizeof(T));
+}
+
+// How the body of ForEachVector reaches its elements: a whole vector, or the last few.
+struct WholeVector {
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> Load(D d, const T* from) const {
+    return LoadAs(d, from);
+  }
+  template <class D, class V, class T>
+  HWY_INLINE void Store(V v, D d, T* to) const {
+    StoreAs(v, d, to);
+  }
+};
+struct PartialVector {
+  size_t count;
+
+  // Lanes past the end are 0.
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> Load(D d, const T* from) const {
+    return LoadSome(d, from, count);
+  }
+  template <class D, class V, class T>
+  HWY_INLINE void Store(V v, D d, T* to) const {
+    StoreSome(v, d, to, count);
+  }
+};
+
+// Calls body(first element, access) for each vector of a row, the last one perhaps partial.
+template <class D, class Body>
+HWY_INLINE void ForEachVector(D d, int64_t length, const Body& body) {
+  const int64_t step = hn::Lanes(d);
+  int64_t i = 0;
+  for (; i + step <= length; i += step) body(i, WholeVector{});
+  if (i < length) body(i, PartialVector{static_cast<size_t>(length - i)});
 }
 
 // Registers that compute on elements of type T: double for double, else float.

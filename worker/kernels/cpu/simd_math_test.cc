@@ -122,7 +122,7 @@ double ReferenceSigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 TEST(SimdMathTest, ElementaryFunctionsAreAccurate) {
   ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapExp), std::exp, -103, 88.7, 2);
-  ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapExpNonPositive), std::exp, -87, 0, 2);
+  ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapExpNonPositive), std::exp, -87, 0, 3);
   ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapExpm1), std::expm1, -20, 88, 4);
   ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapLog), std::log, 1e-38, 1e38, 2);
   ExpectAccurate(HWY_DYNAMIC_DISPATCH(MapLog), std::log, 0.5, 2, 2);

@@ -21,54 +21,64 @@ namespace HWY_NAMESPACE {
 
 template <class T>
 void SoftmaxRow(const T* x, T* y, int64_t length, bool logarithm) {
+  constexpr bool kKeep = std::is_same_v<T, ComputeType<T>>;
   const ComputeTag<T> d;
-  const int64_t step = hn::Lanes(d);
-  const auto maximum = hn::Set(d, RowMaximum(x, length));
-  auto sum = hn::Zero(d);
-  for (int64_t i = 0; i < length; i += step) {
-    const auto e = VectorExpNonPositive(d, hn::Sub(LoadSome(d, x + i, length - i), maximum));
-    sum = hn::Add(sum, i + step <= length ? e : hn::IfThenElseZero(hn::FirstN(d, length - i), e));
-    if constexpr (std::is_same_v<T, ComputeType<T>>) {
-      if (!logarithm) StoreSome(e, d, y + i, length - i);
-    }
-  }
-  const ComputeType<T> total = SumLanes(d, sum);
+  const ComputeType<T> row_maximum = RowMaximum(x, length);
+  const auto maximum = hn::Set(d, row_maximum);
   if (logarithm) {
-    const auto shift = hn::Add(maximum, hn::Set(d, std::log(total)));
-    for (int64_t i = 0; i < length; i += step) {
-      StoreSome(hn::Sub(LoadSome(d, x + i, length - i), shift), d, y + i, length - i);
-    }
+    const auto shift =
+        hn::Set(d, row_maximum + std::log(RowSumOfExponentials(x, length, row_maximum)));
+    ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+      access.Store(hn::Sub(access.Load(d, x + i), shift), d, y + i);
+    });
     return;
   }
-  const auto scale = hn::Set(d, 1 / total);
-  for (int64_t i = 0; i < length; i += step) {
-    auto e = scale;
-    if constexpr (std::is_same_v<T, ComputeType<T>>) {
-      e = LoadSome(d, y + i, length - i);
-    } else {
-      e = VectorExpNonPositive(d, hn::Sub(LoadSome(d, x + i, length - i), maximum));
+  ComputeType<T> total = 0;
+  if constexpr (kKeep) {
+    auto sum = hn::Zero(d);
+    const int64_t step = hn::Lanes(d);
+    int64_t i = 0;
+    for (; i + step <= length; i += step) {
+      const auto e = VectorExpNonPositive(d, hn::Sub(LoadAs(d, x + i), maximum));
+      sum = hn::Add(sum, e);
+      StoreAs(e, d, y + i);
     }
-    StoreSome(hn::Mul(e, scale), d, y + i, length - i);
+    if (i < length) {
+      const auto e = VectorExpNonPositive(d, hn::Sub(LoadSome(d, x + i, length - i), maximum));
+      sum = hn::Add(sum, hn::IfThenElseZero(hn::FirstN(d, length - i), e));
+      StoreSome(e, d, y + i, length - i);
+    }
+    total = SumLanes(d, sum);
+  } else {
+    total = RowSumOfExponentials(x, length, row_maximum);
   }
+  const auto scale = hn::Set(d, 1 / total);
+  ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+    if constexpr (kKeep) {
+      access.Store(hn::Mul(access.Load(d, y + i), scale), d, y + i);
+    } else {
+      const auto e = VectorExpNonPositive(d, hn::Sub(access.Load(d, x + i), maximum));
+      access.Store(hn::Mul(e, scale), d, y + i);
+    }
+  });
 }
 
 template <class T>
 void SoftmaxGradRow(const T* y, const T* dy, T* dx, int64_t length, bool logarithm) {
   const ComputeTag<T> d;
-  const int64_t step = hn::Lanes(d);
   auto sum = hn::Zero(d);
-  for (int64_t i = 0; i < length; i += step) {
-    const auto g = LoadSome(d, dy + i, length - i);
-    sum = logarithm ? hn::Add(sum, g) : hn::MulAdd(LoadSome(d, y + i, length - i), g, sum);
-  }
+  ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+    const auto g = access.Load(d, dy + i);
+    sum = logarithm ? hn::Add(sum, g) : hn::MulAdd(access.Load(d, y + i), g, sum);
+  });
   const auto total = hn::Set(d, SumLanes(d, sum));
-  for (int64_t i = 0; i < length; i += step) {
-    const auto g = LoadSome(d, dy + i, length - i);
-    const auto v = LoadSome(d, y + i, length - i);
+  ForEachVector(d, length, [&](int64_t i, auto access) HWY_ATTR {
+    const auto g = access.Load(d, dy + i);
+    const auto v = access.Load(d, y + i);
     const auto result =
         logarithm ? hn::NegMulAdd(VectorExp(d, v), total, g) : hn::Mul(v, hn::Sub(g, total));
-    StoreSome(result, d, dx + i, length - i);
-  }
+    access.Store(result, d, dx + i);
+  });
 }
 
 // Rows [begin, end). `dy` is null for the forward ops, where `x` is their input; else it is y.
