@@ -51,8 +51,7 @@ std::string Describe(const TileInstruction& code) {
     case TileCode::kStore:
       return absl::StrCat("store @", code.a, " = r", code.b);
     case TileCode::kReduce:
-      return absl::StrCat("reduce @", code.a, " with r", code.b, ", kind ",
-                          static_cast<int>(code.reduce), ", divisor ", code.immediate);
+      return absl::StrCat("reduce @", code.a, " with ", moai::Name(code.op), " of r", code.b);
     case TileCode::kConvert:
       return absl::StrCat("r", code.dst, " = ", moai::Name(code.dtype), " r", code.a);
     case TileCode::kIndex:

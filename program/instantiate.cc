@@ -200,8 +200,7 @@ class Instantiation {
     kernel.prologue = from.prologue;
     kernel.code = from.code;
     for (TileInstruction& code : kernel.code) {
-      // The mark of a mean becomes its divisor.
-      if (code.code == TileCode::kReduce && code.immediate != 0) {
+      if (code.op == Op::kReduceMean) {
         code.immediate = static_cast<double>(ReducedElements(kernel));
       }
     }

@@ -37,8 +37,8 @@ enum class TileCode : uint8_t {
   kConvert,   // dst <- register a as a number of `dtype` (cast), kept in that dtype's tile type
   kIndex,     // dst (i64) <- where operand[a] stands, in elements; the operand has no memory
   kConstant,  // dst <- immediate
-  kReduce,  // operand[a] combines register b with `reduce` over the reduced dims; a sum is divided
-            // by `immediate` at its end where that is not 0 (mean)
+  kReduce,  // operand[a] combines register b with `reduce` over the reduced dims; where `op` is
+            // kReduceMean, the sum is divided by `immediate` at its end
 };
 
 struct TileInstruction {
@@ -52,7 +52,7 @@ struct TileInstruction {
   uint8_t a = 0;
   uint8_t b = 0;
   uint8_t c = 0;
-  Op op = Op::kInvalid;   // for kOp
+  Op op = Op::kInvalid;   // for kOp and kReduce
   int32_t attribute = 0;  // for kOp: the instance of a random op
   double immediate = 0;
   friend bool operator==(const TileInstruction&, const TileInstruction&) = default;

@@ -319,8 +319,7 @@ class Generator {
       return;
     }
     Define(operation.outputs[0], input, TileOperandKind::kReduced, ReduceKindOf(operation.op));
-    // Instantiation replaces the mark by the number of elements.
-    if (operation.op == Op::kReduceMean) code_.back().instruction.immediate = 1;
+    code_.back().instruction.op = operation.op;
   }
 
   // Splits off the prologue and maps virtual registers to few.

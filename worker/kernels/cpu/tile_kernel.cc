@@ -27,7 +27,8 @@ constexpr int64_t kBytesPerThread = 128 * 1024;
 struct Reduction {
   TileStep store;  // writes results from the result register
   TileType type = TileType::kF32;
-  double divisor = 0;
+  bool mean = false;
+  double divisor = 1;
   double lowest_f64 = 0;   // identity, for floats
   int64_t lowest_i64 = 0;  // and integers
   AccumulateFunction accumulate = nullptr;
@@ -195,6 +196,7 @@ class TileProgramKernel final : public Kernel {
     reduction.store = step;
     reduction.store.b = result_register_;
     reduction.type = code.type;
+    reduction.mean = code.op == Op::kReduceMean;
     reduction.divisor = code.immediate;
     reduction.accumulate = FindAccumulateFunction(code.type, code.reduce);
     reduction.partials = partials;
@@ -386,7 +388,7 @@ class TileProgramKernel final : public Kernel {
   // Divides, converts and stores the results of an item from the result register.
   void StoreResults(Worker& worker, std::byte* const* bases, const Reduction& reduction,
                     const Kept& kept) const {
-    if (reduction.divisor != 0) {
+    if (reduction.mean) {
       std::byte* values = worker.memory + result_register_;
       for (int64_t i = 0; i < kept.count; ++i) {
         if (reduction.type == TileType::kF32) {

@@ -1,0 +1,34 @@
+// Graphs through the compiler and the kernels, against the reference interpreter.
+#ifndef MOAI_WORKER_KERNELS_TESTING_GRAPH_PARITY_H_
+#define MOAI_WORKER_KERNELS_TESTING_GRAPH_PARITY_H_
+
+#include <random>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/builder.h"
+#include "graph/testing/random_graph.h"
+#include "worker/kernels/kernel.h"
+
+namespace moai {
+
+using Bytes = std::vector<std::byte>;
+
+// Compiles the graph, checks the program (program_checker.h), runs it on `bindings` (one per graph
+// input) and returns the graph's outputs in order.
+absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
+                                            const std::vector<Bytes>& bindings,
+                                            KernelFactory factory, const DeviceShape& device);
+
+// Runs the graph on random bindings. An error says which output differs from the interpreter's by
+// more than its dtype's rounding, and shows graph and program.
+absl::Status CheckAgainstInterpreter(const CapturedGraph& captured, KernelFactory factory,
+                                     std::mt19937_64& random);
+
+// The same for `rounds` random graphs of up to options.nodes nodes.
+absl::Status CheckRandomGraphs(int rounds, uint64_t seed, const RandomGraphOptions& options,
+                               KernelFactory factory);
+
+}  // namespace moai
+
+#endif  // MOAI_WORKER_KERNELS_TESTING_GRAPH_PARITY_H_
