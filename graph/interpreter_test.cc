@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "graph/builder.h"
 #include "graph/testing/random_node.h"
-#include "graph/testing/run_node.h"
+#include "graph/testing/reference_bindings.h"
 
 namespace moai {
 namespace {
