@@ -53,6 +53,11 @@ int64_t AttentionGradBytes(const Instruction& instruction, const DeviceShape& de
          RoundUp(64 * (3 * d + 2 * e + 2 * 64 + 2) + converted + 256, 16);
 }
 
+// The ids sorted by counting: where each row's ids begin, then their positions (group_ids.h).
+int64_t GroupIdsBytes(int64_t rows, const Operand& ids) {
+  return 8 * (rows + 1 + ids.shape.elements());
+}
+
 }  // namespace
 
 int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device) {
@@ -68,16 +73,19 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
     case Op::kAttentionGrad:
       return AttentionGradBytes(instruction, device);
     case Op::kEmbeddingGrad:
-      // The ids sorted by counting: where each row's ids begin, then their positions.
-      return 8 * (instruction.outputs[0].shape[0] + 1 + instruction.inputs[0].shape.elements());
+      return GroupIdsBytes(instruction.outputs[0].shape[0], instruction.inputs[0]);
+    case Op::kIndexAdd:
+      return GroupIdsBytes(instruction.inputs[0].shape[instruction.attributes[0]],
+                           instruction.inputs[1]);
     case Op::kMaxPool2dGrad: {
       // A plane of 16-bit floats is summed in f32, one per thread.
       const Operand& x = instruction.inputs[0];
       return ByteSize(x.dtype) == 2 ? 4 * device.threads * Extent(x, 2) * Extent(x, 1) : 0;
     }
+    case Op::kScatterAdd:
     case Op::kSort:
     case Op::kTopK:
-      // Positions of one line per thread.
+      // Sums or positions of one line per thread.
       return 8 * device.threads * instruction.inputs[0].shape[instruction.attributes[0]];
     default:
       return 0;

@@ -255,7 +255,8 @@ KernelOr MakeChannelNormGradKernel(const KernelContext& context) {
                 [&](int64_t begin, int64_t end, int) {
                   for (int64_t channel = begin; channel < end; ++channel) {
                     double sum_dy = 0, sum_dy_x = 0;
-                    for (int64_t i = 0; i < layout.n; ++i) {
+                    // The statistics of nothing are NaN, but sums over nothing are 0.
+                    for (int64_t i = 0; i < layout.n && layout.s > 0; ++i) {
                       const int64_t k = layout.groups > 0 ? i * layout.groups +
                                                                 channel / (layout.c / layout.groups)
                                                           : channel;

@@ -36,8 +36,9 @@ Maker MakerFor(Op op) {
     case Op::kGather:
       return MakeGatherKernel;
     case Op::kScatter:
-    case Op::kScatterAdd:
       return MakeScatterKernel;
+    case Op::kScatterAdd:
+      return MakeScatterAddKernel;
     case Op::kEmbedding:
       return MakeEmbeddingKernel;
     case Op::kEmbeddingGrad:

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "worker/kernels/cpu/group_ids.h"
 #include "worker/kernels/cpu/kernel_makers.h"
 #include "worker/kernels/cpu/parallel.h"
 
@@ -32,13 +33,11 @@ KernelOr MakeEmbeddingKernel(const KernelContext& context) {
   });
 }
 
-// The ids are sorted by counting, so that each row of the table belongs to one thread, which adds
-// the gradients of that row in the order of their positions: the same bits on any team.
 KernelOr MakeEmbeddingGradKernel(const KernelContext& context) {
   const int64_t vocabulary = context.output_shape(0)[0];
   const int64_t width = context.output_shape(0)[1];
   const int64_t count = context.input_shape(0).elements();
-  auto scratch = ScratchFor(context, 8 * (vocabulary + 1 + count));
+  auto scratch = ScratchFor(context, GroupIdsBytes(vocabulary, count));
   if (!scratch.ok()) return scratch.status();
   KernelOr kernel = UnsupportedTypes(context);
   VisitFloat(context.input_dtype(1), [&](auto from_tag) {
@@ -47,47 +46,32 @@ KernelOr MakeEmbeddingGradKernel(const KernelContext& context) {
       using To = typename decltype(to_tag)::type;
       using Sum = std::conditional_t<std::is_same_v<From, double> || std::is_same_v<To, double>,
                                      double, float>;
-      kernel =
-          MakeKernel([=, work = *scratch, ids = In(context, 0), ids_dtype = context.input_dtype(0),
-                      dy = In(context, 1), out = Out(context, 0), instruction = context.index,
-                      threads = context.device.threads](const KernelArguments& arguments) {
-            const IndexReader index = Indices(arguments, ids, ids_dtype);
-            int64_t* starts = work.at<int64_t>(arguments);
-            int64_t* positions = starts + vocabulary + 1;
-            std::fill_n(starts, vocabulary + 1, 0);
-            for (int64_t i = 0; i < count; ++i) {
-              const int64_t id = index[i];
-              if (id < 0 || id >= vocabulary) {
-                arguments.errors->RaiseIndexOutOfRange(instruction, id, vocabulary);
-              } else {
-                ++starts[id];
-              }
-            }
-            for (int64_t v = 0, sum = 0; v <= vocabulary; ++v) sum += starts[v], starts[v] = sum;
-            // starts[v] is where v's positions end; filling backwards moves it to where they begin.
-            for (int64_t i = count; i-- > 0;) {
-              const int64_t id = index[i];
-              if (id >= 0 && id < vocabulary) positions[--starts[id]] = i;
-            }
-            const From* from = dy.at<const From>(arguments);
-            To* to = out.at<To>(arguments);
-            ParallelFor(threads, vocabulary, GrainFor(vocabulary, width * sizeof(To)),
-                        [&](int64_t begin, int64_t end, int) {
-                          for (int64_t v = begin; v < end; ++v) {
-                            constexpr int64_t kColumns = 64;
-                            for (int64_t c = 0; c < width; c += kColumns) {
-                              const int64_t columns = std::min(kColumns, width - c);
-                              Sum sums[kColumns] = {};
-                              for (int64_t p = starts[v]; p < starts[v + 1]; ++p) {
-                                const From* row = from + positions[p] * width + c;
-                                for (int64_t i = 0; i < columns; ++i) sums[i] += Sum(row[i]);
-                              }
-                              To* target = to + v * width + c;
-                              for (int64_t i = 0; i < columns; ++i) target[i] = To(sums[i]);
-                            }
+      kernel = MakeKernel([=, work = *scratch, ids = In(context, 0),
+                           ids_dtype = context.input_dtype(0), dy = In(context, 1),
+                           out = Out(context, 0), instruction = context.index,
+                           threads = context.device.threads](const KernelArguments& arguments) {
+        const IndexReader index = Indices(arguments, ids, ids_dtype);
+        const GroupedIds groups = GroupIds(index, count, vocabulary, work.at<int64_t>(arguments),
+                                           instruction, arguments.errors);
+        const From* from = dy.at<const From>(arguments);
+        To* to = out.at<To>(arguments);
+        ParallelFor(threads, vocabulary, GrainFor(vocabulary, width * sizeof(To)),
+                    [&](int64_t begin, int64_t end, int) {
+                      for (int64_t v = begin; v < end; ++v) {
+                        constexpr int64_t kColumns = 64;
+                        for (int64_t c = 0; c < width; c += kColumns) {
+                          const int64_t columns = std::min(kColumns, width - c);
+                          Sum sums[kColumns] = {};
+                          for (int64_t p = groups.starts[v]; p < groups.starts[v + 1]; ++p) {
+                            const From* row = from + groups.positions[p] * width + c;
+                            for (int64_t i = 0; i < columns; ++i) sums[i] += Sum(row[i]);
                           }
-                        });
-          });
+                          To* target = to + v * width + c;
+                          for (int64_t i = 0; i < columns; ++i) target[i] = To(sums[i]);
+                        }
+                      }
+                    });
+      });
     });
   });
   return kernel;

@@ -21,6 +21,7 @@ KernelOr MakeIndexSelectKernel(const KernelContext& context);
 KernelOr MakeIndexAddKernel(const KernelContext& context);
 KernelOr MakeGatherKernel(const KernelContext& context);
 KernelOr MakeScatterKernel(const KernelContext& context);
+KernelOr MakeScatterAddKernel(const KernelContext& context);
 // embedding.cc
 KernelOr MakeEmbeddingKernel(const KernelContext& context);
 KernelOr MakeEmbeddingGradKernel(const KernelContext& context);

@@ -75,7 +75,8 @@ void NormGradBlock(const T* x, const W* weight, const ComputeType<T>* mean,
       const V upstream = access.Load(d, dy + k * length + i);
       weight_sum = hn::MulAdd(upstream, normalized, weight_sum);
       bias_sum = hn::Add(bias_sum, upstream);
-      const V centered = hn::MulSub(upstream, w, mean_g[k]);
+      // Not fused: where g equals its mean, the difference must be 0.
+      const V centered = hn::Sub(hn::Mul(upstream, w), mean_g[k]);
       access.Store(hn::Mul(r[k], hn::NegMulAdd(normalized, mean_gx[k], centered)), d,
                    dx + k * length + i);
     }
