@@ -265,7 +265,8 @@ void KeepGroupsWhole(const Node& node, absl::Span<const TensorType> inputs,
     default:
       return;
   }
-  if ((*weight)[1] == channels) return;
+  // Without channels, types do not tell how many groups there are.
+  if ((*weight)[1] == channels && channels != 0) return;
   const int8_t output_channels = (*dims)[0], input_channels = (*dims)[1];
   instantiation.MakeWhole(output_channels);
   instantiation.MakeWhole(input_channels);

@@ -38,7 +38,8 @@ struct IndexSignature {
 };
 
 // Requires a node that InferNode accepts. What the table's text leaves open is decided so that a
-// split that is declared legal is right without changing attributes or extents:
+// split that is declared legal is right with unchanged attributes and extents (but for extents that
+// state a shape, which state the part's):
 //   * Reshape maps factors of dims and is not expressed here (see planner); its dims are kWhole but
 //     for the leading and trailing ones that input and output have in common.
 //   * An index whose dims have different extents is kWhole: a sliced, padded or joined dim, the
