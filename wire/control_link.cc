@@ -144,7 +144,11 @@ void ControlLink::Take(RawStream& stream, const FrameView& frame) {
       if (stream_.get() != &stream) return;  // a later connection has taken over
       status = sender_.Acknowledge(frame.acknowledged);
       WakeWaiters();
-      if (ended_.has_value()) return;
+      if (ended_.has_value()) {
+        // Both ends closed at once.
+        if (frame.has_closed) stream.Finish(absl::OkStatus());
+        return;
+      }
     }
     if (status.ok() && events_ != nullptr) {
       status = receiver_.OnFrame(

@@ -148,6 +148,7 @@ class TransferClient::Impl::Transfer : public std::enable_shared_from_this<Trans
   ByteSource source;
   const absl::Span<std::byte> destination;
   uint64_t offset = 0;  // both sides have everything before
+  size_t chunk_bytes = kChunkBytes;
   bool try_shared_memory = true;
 
  private:
@@ -179,6 +180,9 @@ class TransferClient::Impl::Attempt : public StreamOwner,
   std::string Header(const std::string& address, bool resume) {
     proto::TransferHeader header;
     header.set_ticket_id(transfer_->ticket.id);
+    if (!upload_ && transfer_->chunk_bytes < kChunkBytes) {
+      header.set_chunk_bytes(static_cast<uint32_t>(transfer_->chunk_bytes));
+    }
     if (upload_ && resume) {
       header.set_resume(true);
     } else {
@@ -224,7 +228,7 @@ class TransferClient::Impl::Attempt : public StreamOwner,
   void OnWritten(RawStream& stream) override {
     if (!chunks_ || over_) return;
     if (position_ == total_) return;
-    const size_t size = std::min<uint64_t>(kChunkBytes, total_ - position_);
+    const size_t size = std::min<uint64_t>(transfer_->chunk_bytes, total_ - position_);
     const grpc::ByteBuffer chunk =
         AliasBytes(transfer_->source.bytes.subspan(position_, size), transfer_->source.owner);
     position_ += size;
@@ -365,6 +369,7 @@ void TransferClient::Impl::Transfer::Broken(const absl::Status& why) {
     retry_ = kFirstRetry;
   } else {
     ++next_address_;  // perhaps this one cannot be reached from here
+    chunk_bytes = std::max(chunk_bytes / 2, kMinChunkBytes);
   }
   if (impl_->stopping() || !IsTransient(why) || Clock::now() + retry_ >= deadline_) {
     return Complete(absl::Status(

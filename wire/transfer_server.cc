@@ -121,6 +121,9 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
           "bytes", absl::StrCat("expected ", total_ - header.offset(), ", got ", header.bytes()));
     }
     position_ = header.offset();
+    if (header.chunk_bytes() > 0) {
+      chunk_bytes_ = std::clamp<size_t>(header.chunk_bytes(), kMinChunkBytes, kChunkBytes);
+    }
     MOAI_RETURN_IF_ERROR(Present(*state, header.resume()));
     state_ = std::move(state);
     OpenSegment(header);
@@ -292,7 +295,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
         next = std::move(outgoing_.front());
         outgoing_.pop_front();
       } else if (streaming_ && position_ < total_) {
-        const size_t size = std::min<uint64_t>(kChunkBytes, total_ - position_);
+        const size_t size = std::min<uint64_t>(chunk_bytes_, total_ - position_);
         next = AliasBytes(source_.bytes.subspan(position_, size), source_.owner);
         position_ += size;
       } else {
@@ -319,6 +322,7 @@ class ServerTransfer : public StreamOwner, public std::enable_shared_from_this<S
   bool shared_memory_ = false;
   std::unique_ptr<SharedSegment> segment_;
 
+  size_t chunk_bytes_ = kChunkBytes;
   uint64_t position_ = 0;  // also of whoever pumps a download
   std::atomic<bool> stop_ = false;
   std::atomic<bool> finishing_ = false;

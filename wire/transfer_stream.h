@@ -23,6 +23,8 @@ inline constexpr char kUploadMethod[] = "/moai.proto.TransferService/Upload";
 inline constexpr char kDownloadMethod[] = "/moai.proto.TransferService/Download";
 
 inline constexpr size_t kChunkBytes = 1 << 20;
+// Chunks shrink to this while connections break before one arrives.
+inline constexpr size_t kMinChunkBytes = 16 << 10;
 // The receiver of an upload says so often how far it is.
 inline constexpr size_t kProgressBytes = 8 << 20;
 // Below this, setting up shared memory costs more than it saves.

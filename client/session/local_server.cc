@@ -118,7 +118,7 @@ absl::StatusOr<std::unique_ptr<LocalServer>> LocalServer::Start() {
     const std::string workers = absl::StrCat("unix:", self->directory_, "/workers");
     const std::vector<std::vector<std::string>> commands = {
         {programs.server, absl::StrCat("--client_addresses=", clients),
-         absl::StrCat("--worker_addresses=", workers)},
+         absl::StrCat("--worker_addresses=", workers), "--wait_for_workers=1"},
         {programs.worker, absl::StrCat("--server=", workers)}};
     absl::Status status;
     for (const auto& command : commands) {
