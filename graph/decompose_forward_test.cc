@@ -1,4 +1,5 @@
-// The forward ops that are defined by a decomposition, against plain loops over random draws.
+// Decomposed forward ops against plain loops over random draws. Convolution, attention and what the
+// norms save are in whole_op_meaning_test.cc.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "graph/testing/reference_bindings.h"
 #include "graph/testing/reference_op.h"
-#include "graph/window.h"
 
 namespace moai {
 namespace {
@@ -45,45 +45,6 @@ Drawn Draw(Op op, std::mt19937_64& random) {
   return {spec, RandomReferenceBindings(builder.Finish(), random)};
 }
 
-// The results that a gradient reads are drawn by code that knows no decomposition
-// (graph/testing/saved_results.h). The forward op must give the same.
-TEST(DecomposeForwardTest, ForwardsAgreeWithPlainCode) {
-  struct Saved {
-    Op gradient;
-    Op forward;
-    std::vector<size_t> inputs;                      // of the gradient: what the forward reads
-    std::vector<std::pair<size_t, size_t>> results;  // input of the gradient, output of the forward
-  };
-  const Saved cases[] = {
-      {Op::kAttentionGrad, Op::kAttention, {0, 1, 2, 6}, {{3, 0}, {4, 1}}},
-      {Op::kLayerNormGrad, Op::kLayerNorm, {0, 1, 1}, {{2, 1}, {3, 2}}},
-      {Op::kGroupNormGrad, Op::kGroupNorm, {0, 1, 1}, {{2, 1}, {3, 2}}},
-      {Op::kRmsNormGrad, Op::kRmsNorm, {0, 1}, {{2, 1}}},
-      {Op::kBatchNormGrad, Op::kBatchNorm, {0, 1, 1}, {{2, 1}, {3, 2}}},
-      {Op::kMaxPool2dGrad, Op::kMaxPool2d, {0}, {{1, 0}}},
-      {Op::kCrossEntropyGrad, Op::kCrossEntropy, {0, 1}, {{2, 1}}},
-  };
-  std::mt19937_64 random(2);
-  for (const Saved& test : cases) {
-    for (int draw = 0; draw < 20; ++draw) {
-      SCOPED_TRACE(absl::StrCat(Name(test.forward), " draw ", draw));
-      Drawn drawn = Draw(test.gradient, random);
-      std::vector<ReferenceTensor> inputs;
-      for (size_t i : test.inputs) {
-        if (i < drawn.inputs.size()) inputs.push_back(drawn.inputs[i]);
-      }
-      NodeSpec forward = drawn.spec;
-      forward.op = test.forward;
-      if (Entry(test.forward).numbers == "eps") forward.numbers = {1e-5};
-      const auto outputs = RunNode(forward, inputs);
-      ASSERT_TRUE(outputs.ok()) << outputs.status();
-      for (const auto& [saved, output] : test.results) {
-        ASSERT_NO_FATAL_FAILURE(ExpectNear((*outputs)[output], drawn.inputs[saved]));
-      }
-    }
-  }
-}
-
 TEST(DecomposeForwardTest, NormsScaleAndShift) {
   std::mt19937_64 random(3);
   for (int draw = 0; draw < 20; ++draw) {
@@ -119,33 +80,6 @@ TEST(DecomposeForwardTest, SoftmaxRowsAreNormalisedExponentials) {
     ASSERT_NO_FATAL_FAILURE(ExpectNear((*RunNode(drawn.spec, drawn.inputs))[0], y));
     drawn.spec.op = Op::kLogSoftmax;
     ASSERT_NO_FATAL_FAILURE(ExpectNear((*RunNode(drawn.spec, drawn.inputs))[0], logarithm));
-  }
-}
-
-TEST(DecomposeForwardTest, ConvolutionIsTheSumOverTheWindow) {
-  std::mt19937_64 random(5);
-  for (int draw = 0; draw < 40; ++draw) {
-    const Drawn drawn = Draw(Op::kConv2d, random);
-    const ReferenceTensor &x = drawn.inputs[0], &weight = drawn.inputs[1];
-    const Shape &xs = x.type.shape, &ws = weight.type.shape;
-    const Window window = ConvWindow(drawn.spec.extents, ws[2], ws[3]);
-    const ReferenceTensor y = (*RunNode(drawn.spec, drawn.inputs))[0];
-    const Shape& ys = y.type.shape;
-    ReferenceTensor expected = ReferenceTensor::Zeros(y.type);
-    for (int64_t i = 0; i < ys.elements(); ++i) {
-      const int64_t column = i % ys[3], row = i / ys[3] % ys[2], o = i / (ys[3] * ys[2]) % ys[1],
-                    n = i / (ys[3] * ys[2] * ys[1]);
-      const int64_t first_channel = o / (ys[1] / window.groups) * ws[1];
-      for (int64_t k = 0; k < ws[1] * ws[2] * ws[3]; ++k) {
-        const int64_t q = k % ws[3], p = k / ws[3] % ws[2], c = k / (ws[3] * ws[2]);
-        const int64_t h = row * window.h.stride - window.h.low + p * window.h.dilation;
-        const int64_t w = column * window.w.stride - window.w.low + q * window.w.dilation;
-        if (h < 0 || h >= xs[2] || w < 0 || w >= xs[3]) continue;
-        expected.floats[i] += x.floats[((n * xs[1] + first_channel + c) * xs[2] + h) * xs[3] + w] *
-                              weight.floats[o * ws[1] * ws[2] * ws[3] + k];
-      }
-    }
-    ASSERT_NO_FATAL_FAILURE(ExpectNear(y, expected));
   }
 }
 
@@ -224,19 +158,6 @@ TEST(DecomposeForwardTest, ActivationsFollowTheirFormulas) {
   }
   ExpectNear((*RunNode({.op = Op::kSilu}, {x}))[0], silu);
   ExpectNear((*RunNode({.op = Op::kGelu}, {x}))[0], gelu);
-}
-
-TEST(DecomposeForwardTest, RotaryTurnsHalvesAgainstEachOther) {
-  const ReferenceTensor x = {.type = {Dtype::kF64, {1, 2, 1, 4}},
-                             .floats = {1, 2, 3, 4, 5, 6, 7, 8}};
-  const ReferenceTensor cosine = {.type = {Dtype::kF64, {2, 2}}, .floats = {0.6, 0.8, 1, 0}};
-  const ReferenceTensor sine = {.type = {Dtype::kF64, {2, 2}}, .floats = {0.8, 0.6, 0, 1}};
-  const ReferenceTensor turned = {
-      .type = x.type,
-      .floats = {1 * 0.6 - 3 * 0.8, 2 * 0.8 - 4 * 0.6, 3 * 0.6 + 1 * 0.8, 4 * 0.8 + 2 * 0.6,  //
-                 5, -8, 7, 6}};
-  ExpectNear((*RunNode({.op = Op::kRotary, .attributes = {0}}, {x, cosine, sine}))[0], turned);
-  ExpectNear((*RunNode({.op = Op::kRotary, .attributes = {1}}, {turned, cosine, sine}))[0], x);
 }
 
 }  // namespace
