@@ -1,7 +1,7 @@
 // Fused kernels against the memory's own speed: each case is timed in turn with a plain triad
 // (a = b + 3 c) on the same threads, and prints the ratio of their bytes per second.
 //
-//   tools/bazel run //worker/kernels/cpu:tile_benchmark -- [threads] [repetitions]
+//   tools/bazel run //worker/kernels/cpu:tile_benchmark -- [threads] [repetitions] [rows]
 #include <omp.h>
 #include <time.h>
 
@@ -20,7 +20,9 @@
 namespace moai {
 namespace {
 
-constexpr int64_t kRows = 16384, kCols = 1024;
+// Of every matrix. Few rows stay in the cache and show what the code itself costs.
+int64_t rows = 16384;
+constexpr int64_t kCols = 1024;
 
 // Processor time for one thread, which a busy machine disturbs less; else wall time.
 bool use_processor_time = false;
@@ -41,22 +43,22 @@ class Triad {
  public:
   explicit Triad(int threads) : threads_(threads) {
     for (auto& array : arrays_) {
-      array.reset(new float[kCount]);
-      std::fill_n(array.get(), kCount, 1.0f);
+      array.reset(new float[count_]);
+      std::fill_n(array.get(), count_, 1.0f);
     }
   }
   double BytesPerSecond() const {
-    return 3.0 * sizeof(float) * kCount / Seconds([this] {
+    return 3.0 * sizeof(float) * count_ / Seconds([this] {
              float* __restrict a = arrays_[0].get();
              const float* __restrict b = arrays_[1].get();
              const float* __restrict c = arrays_[2].get();
 #pragma omp parallel for simd num_threads(threads_) schedule(static)
-             for (int64_t i = 0; i < kCount; ++i) a[i] = b[i] + 3.0f * c[i];
+             for (int64_t i = 0; i < count_; ++i) a[i] = b[i] + 3.0f * c[i];
            });
   }
 
  private:
-  static constexpr int64_t kCount = kRows * kCols;
+  const int64_t count_ = rows * kCols;
   int threads_;
   std::unique_ptr<float[]> arrays_[3];
 };
@@ -67,8 +69,8 @@ struct Case {
   double bytes = 0;  // that must move at least
 };
 
-const TensorType kMatrix{Dtype::kF32, {kRows, kCols}};
-const TensorType kHalf{Dtype::kBF16, {kRows, kCols}};
+TensorType Matrix() { return {Dtype::kF32, {rows, kCols}}; }
+TensorType Half() { return {Dtype::kBF16, {rows, kCols}}; }
 
 ValueId Add(GraphBuilder& b, Op op, std::vector<ValueId> inputs,
             std::vector<int32_t> attributes = {}, std::vector<int64_t> extents = {}) {
@@ -82,13 +84,13 @@ ValueId Add(GraphBuilder& b, Op op, std::vector<ValueId> inputs,
 
 Case Finish(std::string name, GraphBuilder& builder, double matrices_f32, double matrices_bf16) {
   return {std::move(name), builder.Finish(),
-          matrices_f32 * kMatrix.bytes() + matrices_bf16 * kHalf.bytes()};
+          matrices_f32 * Matrix().bytes() + matrices_bf16 * Half().bytes()};
 }
 
 Case AddCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
-  const ValueId y = b.AddInput(InputKind::kFeed, 1, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
+  const ValueId y = b.AddInput(InputKind::kFeed, 1, Matrix());
   b.AddOutput(OutputKind::kValue, Add(b, Op::kAdd, {x, y}));
   return Finish("x + y", b, 3, 0);
 }
@@ -104,9 +106,9 @@ Case SwigluCase(const TensorType& type, const char* name) {
 
 Case SwigluGradCase() {
   GraphBuilder b;
-  const ValueId gate = b.AddInput(InputKind::kFeed, 0, kMatrix);
-  const ValueId up = b.AddInput(InputKind::kFeed, 1, kMatrix);
-  const ValueId dy = b.AddInput(InputKind::kFeed, 2, kMatrix);
+  const ValueId gate = b.AddInput(InputKind::kFeed, 0, Matrix());
+  const ValueId up = b.AddInput(InputKind::kFeed, 1, Matrix());
+  const ValueId dy = b.AddInput(InputKind::kFeed, 2, Matrix());
   const ValueId one = b.AddScalar(Dtype::kF32);
   const ValueId s = Add(b, Op::kSigmoid, {gate});
   const ValueId act = Add(b, Op::kMul, {gate, s});
@@ -119,20 +121,20 @@ Case SwigluGradCase() {
 
 Case BiasCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
-  const ValueId y = b.AddInput(InputKind::kFeed, 1, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
+  const ValueId y = b.AddInput(InputKind::kFeed, 1, Matrix());
   const ValueId bias = b.AddInput(InputKind::kFeed, 2, {Dtype::kF32, {kCols}});
-  const ValueId wide = Add(b, Op::kBroadcast, {bias}, {2, 1}, {kRows, kCols});
+  const ValueId wide = Add(b, Op::kBroadcast, {bias}, {2, 1}, {rows, kCols});
   b.AddOutput(OutputKind::kValue, Add(b, Op::kAdd, {Add(b, Op::kAdd, {x, wide}), y}));
   return Finish("x + bias + residual", b, 3, 0);
 }
 
 Case AdamWCase(Dtype gradient) {
   GraphBuilder b;
-  std::vector<ValueId> inputs = {b.AddInput(InputKind::kSlot, 0, kMatrix),
-                                 b.AddInput(InputKind::kFeed, 0, {gradient, kMatrix.shape}),
-                                 b.AddInput(InputKind::kSlot, 1, kMatrix),
-                                 b.AddInput(InputKind::kSlot, 2, kMatrix)};
+  std::vector<ValueId> inputs = {b.AddInput(InputKind::kSlot, 0, Matrix()),
+                                 b.AddInput(InputKind::kFeed, 0, {gradient, Matrix().shape}),
+                                 b.AddInput(InputKind::kSlot, 1, Matrix()),
+                                 b.AddInput(InputKind::kSlot, 2, Matrix())};
   for (int i = 0; i < 8; ++i) inputs.push_back(b.AddScalar(Dtype::kF32));
   const ValueId updated = Add(b, Op::kAdamW, inputs);
   for (uint32_t i = 0; i < 3; ++i) b.AddOutput(OutputKind::kSlot, updated + i, i);
@@ -142,33 +144,33 @@ Case AdamWCase(Dtype gradient) {
 
 Case ReduceCase(const char* name, std::vector<int32_t> axes) {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
   b.AddOutput(OutputKind::kValue, Add(b, Op::kReduceSum, {Add(b, Op::kMul, {x, x})}, axes));
   return Finish(name, b, 1, 0);
 }
 
 Case CastCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
   b.AddOutput(OutputKind::kValue, Add(b, Op::kCast, {x}, {static_cast<int32_t>(Dtype::kBF16)}));
   return Finish("cast to bf16", b, 1, 1);
 }
 
 Case DropoutCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
   const ValueId seed = b.AddScalar(Dtype::kI64), offset = b.AddScalar(Dtype::kI64);
   const ValueId keep = b.AddScalar(Dtype::kF32);
   const ValueId mask = Add(b, Op::kRandomBernoulli, {seed, offset, keep},
-                           {static_cast<int32_t>(Dtype::kF32), 1, 2}, {kRows, kCols});
+                           {static_cast<int32_t>(Dtype::kF32), 1, 2}, {rows, kCols});
   b.AddOutput(OutputKind::kValue, Add(b, Op::kMul, {x, mask}));
   return Finish("dropout", b, 2, 0);
 }
 
 Case ReluGradCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
-  const ValueId dy = b.AddInput(InputKind::kFeed, 1, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
+  const ValueId dy = b.AddInput(InputKind::kFeed, 1, Matrix());
   const ValueId zero = b.AddScalar(Dtype::kF32);
   b.AddOutput(OutputKind::kValue, Add(b, Op::kSelect, {Add(b, Op::kGt, {x, zero}), dy, zero}));
   return Finish("relu gradient (select)", b, 3, 0);
@@ -176,7 +178,7 @@ Case ReluGradCase() {
 
 Case TransposeCase() {
   GraphBuilder b;
-  const ValueId x = b.AddInput(InputKind::kFeed, 0, kMatrix);
+  const ValueId x = b.AddInput(InputKind::kFeed, 0, Matrix());
   b.AddOutput(OutputKind::kValue, Add(b, Op::kTranspose, {x}, {1, 0}));
   return Finish("transpose", b, 2, 0);
 }
@@ -184,12 +186,13 @@ Case TransposeCase() {
 int Main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : omp_get_num_procs();
   const int repetitions = argc > 2 ? std::atoi(argv[2]) : 7;
+  if (argc > 3) rows = std::atoi(argv[3]);
   use_processor_time = threads == 1;
   const Triad triad(threads);
   std::vector<Case> cases;
   cases.push_back(AddCase());
-  cases.push_back(SwigluCase(kMatrix, "silu(x) * y"));
-  cases.push_back(SwigluCase(kHalf, "silu(x) * y, bf16"));
+  cases.push_back(SwigluCase(Matrix(), "silu(x) * y"));
+  cases.push_back(SwigluCase(Half(), "silu(x) * y, bf16"));
   cases.push_back(SwigluGradCase());
   cases.push_back(BiasCase());
   cases.push_back(AdamWCase(Dtype::kF32));

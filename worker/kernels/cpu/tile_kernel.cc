@@ -18,6 +18,9 @@ namespace {
 
 constexpr int kMaxOperands = 64;
 constexpr int kMaxReductions = 8;
+constexpr size_t kMaxCode = 1024;
+// Elements of the longest vector: steps that touch memory themselves want multiples of it.
+constexpr int64_t kWholeVectors = 16;
 // Registers and accumulators of one thread live on its stack.
 constexpr int64_t kThreadBytes = 96 * 1024;
 
@@ -114,29 +117,41 @@ class TileProgramKernel final : public Kernel {
     }
     register_bytes_ = schedule_.tile_elements() * element + kTilePadding;
     register_bytes_ = (register_bytes_ + 63) / 64 * 64;
-    result_register_ = static_cast<uint32_t>(kernel_.registers * register_bytes_);
     // Which registers the prologue leaves.
     std::vector<bool> scalar(kernel_.registers, false);
     for (int i = 0; i < kernel_.prologue; ++i) scalar[kernel_.code[i].dst] = true;
+    // Instruction i leaves value i; `value_of` says which one a register holds. The last value is
+    // the results of a reduction.
+    std::vector<uint32_t> value_of(std::max(1, kernel_.registers), 0);
+    registers_of_.assign(kernel_.code.size() + 1, static_cast<uint32_t>(kernel_.registers));
+    result_ = static_cast<uint32_t>(kernel_.code.size());
     int64_t partials = 0;
-    for (size_t i = 0; i < kernel_.code.size(); ++i) {
+    for (uint32_t i = 0; i < kernel_.code.size(); ++i) {
       const TileInstruction& code = kernel_.code[i];
       MOAI_ASSIGN_OR_RETURN(TileStep step, MakeStep(code, scalar));
+      step.dst = i;
+      if (code.code == TileCode::kOp || code.code == TileCode::kConvert) {
+        step.a = value_of[code.a];
+      }
+      step.b = value_of[code.b];
+      step.c = value_of[code.c];
       if (code.code == TileCode::kReduce) {
         AddReduction(code, step, partials);
         step.operand = static_cast<uint32_t>(reductions_.size() - 1);
         step.run = &RunAccumulate;
-        step.b = static_cast<uint32_t>(code.b * register_bytes_);
+      } else if (code.code != TileCode::kStore) {
+        registers_of_[i] = code.dst;
+        value_of[code.dst] = i;
       }
-      (static_cast<int>(i) < kernel_.prologue ? prologue_ : body_).push_back(step);
+      const bool once = static_cast<int>(i) < kernel_.prologue;
+      (once ? prologue_ : body_).push_back(step);
       // Registers of a prologue that does not last may be used again.
-      if (static_cast<int>(i) >= kernel_.prologue && code.code != TileCode::kStore &&
-          code.code != TileCode::kReduce) {
+      if (!once && code.code != TileCode::kStore && code.code != TileCode::kReduce) {
         scalar[code.dst] = false;
       }
     }
     if (kernel_.operands.size() > kMaxOperands || reductions_.size() > kMaxReductions ||
-        ThreadBytes() > kThreadBytes) {
+        kernel_.code.size() > kMaxCode || ThreadBytes() > kThreadBytes) {
       return absl::InternalError(absl::StrCat("a fused kernel of ", kernel_.operands.size(),
                                               " operands, ", reductions_.size(), " reductions and ",
                                               kernel_.registers, " registers is too large"));
@@ -152,6 +167,7 @@ class TileProgramKernel final : public Kernel {
                              : instruction_.outputs[operand.operand - inputs].buffer);
       bytes_per_element_ += ByteSize(operand.dtype);
     }
+    BindOperands();
     return absl::OkStatus();
   }
 
@@ -177,10 +193,6 @@ class TileProgramKernel final : public Kernel {
       return absl::UnimplementedError(
           absl::StrCat("no tile code for ", Name(code.op), " of ", Name(code.dtype)));
     }
-    step.dst = static_cast<uint32_t>(code.dst * register_bytes_);
-    step.a = static_cast<uint32_t>(code.a * register_bytes_);
-    step.b = static_cast<uint32_t>(code.b * register_bytes_);
-    step.c = static_cast<uint32_t>(code.c * register_bytes_);
     step.attribute = code.attribute;
     step.immediate = code.immediate;
     if (uses_operand) {
@@ -194,7 +206,7 @@ class TileProgramKernel final : public Kernel {
   void AddReduction(const TileInstruction& code, const TileStep& step, int64_t& partials) {
     Reduction reduction;
     reduction.store = step;
-    reduction.store.b = result_register_;
+    reduction.store.b = result_;
     reduction.type = code.type;
     reduction.mean = code.op == Op::kReduceMean;
     reduction.divisor = code.immediate;
@@ -206,6 +218,97 @@ class TileProgramKernel final : public Kernel {
         kBufferAlignment * kBufferAlignment;
     reductions_.push_back(reduction);
     accumulate_.push_back(reduction.accumulate);
+  }
+
+  // ---- Binding
+  // -----------------------------------------------------------------------------------
+  //
+  // An operand that lies in memory as it would lie in a register needs no register: steps read and
+  // write it in place, and its load or store falls away. Not in tiles that end within a vector.
+
+  struct Binding {
+    uint32_t value = 0;
+    uint32_t operand = 0;
+  };
+
+  bool LiesLikeRegister(uint32_t index) const {
+    const TileOperand& operand = kernel_.operands[index];
+    const bool whole_rows = schedule_.rows == 1 || operand.strides[rank_ - 2] == schedule_.cols;
+    return ByteSize(operand.dtype) == ByteSize(TileTypeOf(operand.dtype)) &&
+           operand.strides[rank_ - 1] == 1 && whole_rows;
+  }
+
+  // True where two operands may share memory.
+  bool Overlap(uint32_t a, uint32_t b) const {
+    const BufferId x = buffers_[a], y = buffers_[b];
+    if (x == y) return true;
+    const Buffer& first = program_.buffers[x];
+    const Buffer& second = program_.buffers[y];
+    if (first.kind == BufferKind::kArena && second.kind == BufferKind::kArena) {
+      return first.offset < second.offset + second.bytes &&
+             second.offset < first.offset + first.bytes;
+    }
+    return first.kind == second.kind && first.index == second.index;
+  }
+
+  // The last instruction that reads a value, by position among all.
+  std::vector<size_t> LastUses() const {
+    std::vector<size_t> last(kernel_.code.size() + 1, 0);
+    for (size_t i = 0; i < body_.size(); ++i) {
+      const size_t at = i + prologue_.size();
+      const TileCode code = kernel_.code[at].code;
+      if (code == TileCode::kLoad || code == TileCode::kIndex || code == TileCode::kConstant) {
+        continue;
+      }
+      if (code != TileCode::kStore && code != TileCode::kReduce) last[body_[i].a] = at;
+      last[body_[i].b] = at;
+      last[body_[i].c] = at;
+    }
+    return last;
+  }
+
+  // Splits body_ into what binding leaves (bound_body_) and everything (body_).
+  void BindOperands() {
+    const std::vector<size_t> last = LastUses();
+    const size_t begin = prologue_.size(), end = kernel_.code.size();
+    std::vector<bool> dropped(end, false);
+    std::vector<size_t> written(end, 0);  // of stores: when memory changes
+    std::vector<bool> taken(end, false);  // values that are written to an operand already
+    for (size_t k = begin; k < end; ++k) written[k] = k;
+    for (size_t k = begin; k < end; ++k) {
+      if (kernel_.code[k].code != TileCode::kStore || !LiesLikeRegister(kernel_.code[k].a))
+        continue;
+      const uint32_t value = body_[k - begin].b;
+      const bool computed = value >= begin && (kernel_.code[value].code == TileCode::kOp ||
+                                               kernel_.code[value].code == TileCode::kConvert);
+      if (!computed || taken[value]) continue;
+      // Nothing that shares the memory may be loaded later, or used later from where it lies.
+      bool safe = true;
+      for (size_t i = begin; i < end; ++i) {
+        if (kernel_.code[i].code != TileCode::kLoad) continue;
+        if (!Overlap(kernel_.code[i].a, kernel_.code[k].a)) continue;
+        if (i > value || last[i] > value) safe = false;
+      }
+      if (!safe) continue;
+      taken[value] = true;
+      dropped[k] = true;
+      written[k] = value;
+      bindings_.push_back({value, kernel_.code[k].a});
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (kernel_.code[i].code != TileCode::kLoad || !LiesLikeRegister(kernel_.code[i].a)) continue;
+      bool safe = true;
+      for (size_t k = begin; k < end; ++k) {
+        if (kernel_.code[k].code != TileCode::kStore) continue;
+        if (Overlap(kernel_.code[i].a, kernel_.code[k].a) && last[i] > written[k]) safe = false;
+      }
+      if (!safe) continue;
+      dropped[i] = true;
+      bindings_.push_back({static_cast<uint32_t>(i), kernel_.code[i].a});
+    }
+    for (size_t i = begin; i < end; ++i) {
+      if (!dropped[i]) bound_body_.push_back(body_[i - begin]);
+    }
   }
 
   // The step of a kReduce.
@@ -220,20 +323,30 @@ class TileProgramKernel final : public Kernel {
   // What one thread has.
   struct Worker {
     alignas(64) std::byte memory[kThreadBytes];
+    std::byte* values[kMaxCode + 1];
     std::byte* addresses[kMaxOperands];
     int64_t positions[kMaxOperands];
     std::byte* accumulators[kMaxReductions];
     TileFrame frame;
+    bool bound = false;
   };
 
   void Prepare(Worker& worker) const {
-    worker.frame.registers = worker.memory;
+    worker.frame.values = worker.values;
+    PointAtRegisters(worker);
+    worker.bound = false;
     worker.frame.addresses = worker.addresses;
     worker.frame.positions = worker.positions;
     worker.frame.accumulators = worker.accumulators;
     worker.frame.accumulate = accumulate_.data();
     for (size_t r = 0; r < reductions_.size(); ++r) {
-      worker.accumulators[r] = worker.memory + result_register_ + (1 + r) * register_bytes_;
+      worker.accumulators[r] = worker.memory + (kernel_.registers + 1 + r) * register_bytes_;
+    }
+  }
+
+  void PointAtRegisters(Worker& worker) const {
+    for (size_t i = 0; i < registers_of_.size(); ++i) {
+      worker.values[i] = worker.memory + registers_of_[i] * register_bytes_;
     }
   }
 
@@ -291,7 +404,17 @@ class TileProgramKernel final : public Kernel {
     frame.rows = HasRowDim() ? std::min(schedule_.rows, kernel_.space[rank_ - 2] - row) : 1;
     frame.cols = std::min(schedule_.cols, kernel_.space[rank_ - 1] - col);
     frame.count = frame.rows * frame.cols;
-    for (const TileStep& step : body_) step.run(step, frame);
+    if (frame.count % kWholeVectors != 0) {
+      if (worker.bound) PointAtRegisters(worker);
+      worker.bound = false;
+      for (const TileStep& step : body_) step.run(step, frame);
+      return;
+    }
+    for (const Binding& binding : bindings_) {
+      worker.values[binding.value] = worker.addresses[binding.operand];
+    }
+    worker.bound = true;
+    for (const TileStep& step : bound_body_) step.run(step, frame);
   }
 
   // Runs body(worker, begin, end) over [0, count) in one range per thread.
@@ -389,7 +512,7 @@ class TileProgramKernel final : public Kernel {
   void StoreResults(Worker& worker, std::byte* const* bases, const Reduction& reduction,
                     const Kept& kept) const {
     if (reduction.mean) {
-      std::byte* values = worker.memory + result_register_;
+      std::byte* values = worker.values[result_];
       for (int64_t i = 0; i < kept.count; ++i) {
         if (reduction.type == TileType::kF32) {
           float& value = reinterpret_cast<float*>(values)[i];
@@ -467,7 +590,7 @@ class TileProgramKernel final : public Kernel {
             RunChunk(worker, bases, kept, i % chunks);
             for (size_t r = 0; r < reductions_.size(); ++r) {
               const Reduction& reduction = reductions_[r];
-              std::byte* to = chunks == 1 ? worker.memory + result_register_
+              std::byte* to = chunks == 1 ? worker.values[result_]
                                           : Partial(scratch, reduction, i % chunks, kept.first);
               std::copy_n(worker.accumulators[r], kept.count * ByteSize(reduction.type), to);
               if (chunks == 1) StoreResults(worker, bases, reduction, kept);
@@ -480,7 +603,7 @@ class TileProgramKernel final : public Kernel {
   void CombineChunks(std::byte* const* bases, std::byte* scratch) const {
     const int64_t bytes = schedule_.chunks * schedule_.kept_elements * int64_t{8};
     Parallel(schedule_.items, bytes, [&](Worker& worker, int64_t begin, int64_t end) {
-      std::byte* result = worker.memory + result_register_;
+      std::byte* result = worker.values[result_];
       for (int64_t item = begin; item < end; ++item) {
         const Kept kept = KeptOf(item);
         for (const Reduction& reduction : reductions_) {
@@ -503,10 +626,13 @@ class TileProgramKernel final : public Kernel {
   const int threads_;
   int rank_ = 0;
   int64_t register_bytes_ = 0;
-  uint32_t result_register_ = 0;
+  uint32_t result_ = 0;                 // the value that holds a reduction's results
+  std::vector<uint32_t> registers_of_;  // per value
   int64_t bytes_per_element_ = 0;
   std::vector<TileStep> prologue_;
-  std::vector<TileStep> body_;
+  std::vector<TileStep> body_;        // with every load and store
+  std::vector<TileStep> bound_body_;  // without those of bindings_
+  std::vector<Binding> bindings_;
   std::vector<Reduction> reductions_;
   std::vector<AccumulateFunction> accumulate_;  // of reductions_
   absl::InlinedVector<BufferId, 8> buffers_;    // per tile operand

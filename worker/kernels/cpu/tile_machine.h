@@ -16,9 +16,9 @@ using AccumulateFunction = void (*)(void* accumulator, const void* values, int64
 
 // One tile on its way through the code. Belongs to one thread.
 struct TileFrame {
-  // Register r is at registers + r * (bytes of a register); steps hold the products. A register is
-  // padded to whole vectors: steps may write up to kTilePadding bytes past `count` elements.
-  std::byte* registers = nullptr;
+  // Where each value of the code is: in a register, or straight in an operand's memory. A register
+  // is padded to whole vectors: steps may write up to kTilePadding bytes past `count` elements.
+  std::byte* const* values = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t count = 0;                      // rows * cols
@@ -36,7 +36,7 @@ using TileFunction = void (*)(const TileStep& step, const TileFrame& frame);
 
 struct TileStep {
   TileFunction run = nullptr;
-  // Where registers begin, in bytes.
+  // Indices into TileFrame::values.
   uint32_t dst = 0;
   uint32_t a = 0;
   uint32_t b = 0;
@@ -50,19 +50,19 @@ struct TileStep {
 
   template <class T>
   T* Dst(const TileFrame& frame) const {
-    return reinterpret_cast<T*>(frame.registers + dst);
+    return reinterpret_cast<T*>(frame.values[dst]);
   }
   template <class T>
   const T* A(const TileFrame& frame) const {
-    return reinterpret_cast<const T*>(frame.registers + a);
+    return reinterpret_cast<const T*>(frame.values[a]);
   }
   template <class T>
   const T* B(const TileFrame& frame) const {
-    return reinterpret_cast<const T*>(frame.registers + b);
+    return reinterpret_cast<const T*>(frame.values[b]);
   }
   template <class T>
   const T* C(const TileFrame& frame) const {
-    return reinterpret_cast<const T*>(frame.registers + c);
+    return reinterpret_cast<const T*>(frame.values[c]);
   }
 };
 
