@@ -1,6 +1,7 @@
 #include "program/tile_layout.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "absl/container/inlined_vector.h"
 #include "program/program.h"
@@ -8,8 +9,9 @@
 namespace moai {
 namespace {
 
-// Registers of one tile take at most this much of the first-level cache.
+// Registers of one tile take at most this much of the first-level cache, and of a thread's stack.
 constexpr int64_t kRegisterBytes = 24 * 1024;
+constexpr int64_t kAllRegisterBytes = 96 * 1024;
 constexpr int64_t kMinTile = 128;
 constexpr int64_t kMaxTile = 1024;
 
@@ -31,12 +33,20 @@ bool HasReduction(const TileKernel& kernel) {
   return false;
 }
 
+// Registers that the prologue leaves are read as scalars: one line of the cache each.
+int RegistersInCache(const TileKernel& kernel) {
+  uint64_t left = 0;
+  for (int i = 0; i < kernel.prologue; ++i) left |= uint64_t{1} << kernel.code[i].dst;
+  return std::max(1, kernel.registers - std::popcount(left));
+}
+
 int64_t TileElements(const TileKernel& kernel) {
   int64_t bytes = 4;
   for (const TileInstruction& instruction : kernel.code) {
     bytes = std::max(bytes, ByteSize(instruction.type));
   }
-  const int64_t fit = kRegisterBytes / (bytes * std::max(1, kernel.registers));
+  const int64_t fit = std::min(kRegisterBytes / (bytes * RegistersInCache(kernel)),
+                               kAllRegisterBytes / (bytes * std::max(1, kernel.registers)));
   int64_t tile = kMinTile;
   while (tile * 2 <= std::min(fit, kMaxTile)) tile *= 2;
   return tile;

@@ -22,7 +22,7 @@ constexpr size_t kMaxCode = 1024;
 // Elements of the longest vector: steps that touch memory themselves want multiples of it.
 constexpr int64_t kWholeVectors = 16;
 // Registers and accumulators of one thread live on its stack.
-constexpr int64_t kThreadBytes = 96 * 1024;
+constexpr int64_t kThreadBytes = 160 * 1024;
 
 // Less work than this (bytes touched) for a thread is not worth waking it.
 constexpr int64_t kBytesPerThread = 128 * 1024;

@@ -33,8 +33,18 @@ double Tolerance(Dtype dtype) {
   }
 }
 
+// A float output is as exact as the coarsest dtype that its graph rounds to on the way.
+double Tolerance(const CapturedGraph& captured, Dtype dtype) {
+  double tolerance = Tolerance(dtype);
+  if (!IsFloat(dtype)) return tolerance;
+  for (const TensorType& type : captured.types) {
+    tolerance = std::max(tolerance, Tolerance(type.dtype));
+  }
+  return tolerance;
+}
+
 // Empty if every element agrees.
-std::string Difference(const TensorType& type, absl::Span<const std::byte> got,
+std::string Difference(const TensorType& type, double tolerance, absl::Span<const std::byte> got,
                        const ReferenceTensor& want) {
   const Bytes want_bytes = want.ToBytes();
   const int64_t size = ByteSize(type.dtype);
@@ -46,7 +56,7 @@ std::string Difference(const TensorType& type, absl::Span<const std::byte> got,
     const double a = LoadElement(type.dtype, got.data() + i * size);
     const double b = LoadElement(type.dtype, want_bytes.data() + i * size);
     const bool same = a == b || (std::isnan(a) && std::isnan(b));
-    if (same || std::abs(a - b) <= Tolerance(type.dtype) * (std::abs(b) + 0.1 * scale)) continue;
+    if (same || std::abs(a - b) <= tolerance * (std::abs(b) + 0.1 * scale)) continue;
     return absl::StrCat("element ", i, " of ", ToString(type), " is ", a, ", expected ", b);
   }
   return "";
@@ -129,7 +139,8 @@ absl::Status CheckAgainstInterpreter(const CapturedGraph& captured, KernelFactor
     if (got[i].size() != static_cast<size_t>(type.bytes())) {
       return absl::InternalError(absl::StrCat("output ", i, " has ", got[i].size(), " bytes"));
     }
-    const std::string difference = Difference(type, got[i], want[i]);
+    const std::string difference =
+        Difference(type, Tolerance(captured, type.dtype), got[i], want[i]);
     if (difference.empty()) continue;
     MOAI_ASSIGN_OR_RETURN(const Program program,
                           CompileProgram(captured.graph, captured.sizes, {.threads = 2}));
