@@ -8,6 +8,7 @@
 #define MOAI_WORKER_KERNELS_CPU_TILE_FLOAT_OPS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -280,6 +281,73 @@ void AccumulateOr(void* accumulator, const void* values, int64_t count) {
   T* to = static_cast<T*>(accumulator);
   const T* from = static_cast<const T*>(values);
   for (int64_t i = 0; i < count; ++i) to[i] = to[i] != 0 || from[i] != 0;
+}
+
+// Folds `count` values into kRowLanes accumulators: a tile first among itself, so that no number is
+// added to many others one by one, then once to what came before.
+template <class T, AccumulateFunction kAccumulate>
+void AccumulateRow(void* accumulator, const void* values, int64_t count) {
+  const T* from = static_cast<const T*>(values);
+  if (count < 2 * kRowLanes) {
+    for (int64_t i = 0; i < count; i += kRowLanes) {
+      kAccumulate(accumulator, from + i, std::min<int64_t>(kRowLanes, count - i));
+    }
+    return;
+  }
+  alignas(64) T lanes[kRowLanes];
+  std::copy_n(from, kRowLanes, lanes);
+  int64_t i = kRowLanes;
+  for (; i + kRowLanes <= count; i += kRowLanes) kAccumulate(lanes, from + i, kRowLanes);
+  if (i < count) kAccumulate(lanes, from + i, count - i);
+  kAccumulate(accumulator, lanes, kRowLanes);
+}
+
+// The same for sums of floats, with the lanes in registers.
+template <class T>
+void AccumulateRowSum(void* accumulator, const void* values, int64_t count) {
+  const hn::ScalableTag<T> d;
+  const int64_t step = hn::Lanes(d), block = 4 * step;
+  const T* from = static_cast<const T*>(values);
+  if (count < block || kRowLanes % block != 0) {
+    return AccumulateRow<T, &AccumulateSum<T>>(accumulator, values, count);
+  }
+  auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + step), c = hn::LoadU(d, from + 2 * step),
+       e = hn::LoadU(d, from + 3 * step);
+  int64_t i = block;
+  for (; i + block <= count; i += block) {
+    a = hn::Add(a, hn::LoadU(d, from + i));
+    b = hn::Add(b, hn::LoadU(d, from + i + step));
+    c = hn::Add(c, hn::LoadU(d, from + i + 2 * step));
+    e = hn::Add(e, hn::LoadU(d, from + i + 3 * step));
+  }
+  T* to = static_cast<T*>(accumulator);
+  hn::StoreU(hn::Add(hn::LoadU(d, to), a), d, to);
+  hn::StoreU(hn::Add(hn::LoadU(d, to + step), b), d, to + step);
+  hn::StoreU(hn::Add(hn::LoadU(d, to + 2 * step), c), d, to + 2 * step);
+  hn::StoreU(hn::Add(hn::LoadU(d, to + 3 * step), e), d, to + 3 * step);
+  if (i < count) AccumulateRow<T, &AccumulateSum<T>>(accumulator, from + i, count - i);
+}
+
+template <class T>
+AccumulateFunction FindAccumulateRowFor(ReduceKind kind) {
+  switch (kind) {
+    case ReduceKind::kSum:
+      if constexpr (std::is_floating_point_v<T>) return &AccumulateRowSum<T>;
+      return &AccumulateRow<T, &AccumulateSum<T>>;
+    case ReduceKind::kMax:
+      return &AccumulateRow<T, &AccumulateMaximum<T>>;
+    case ReduceKind::kMin:
+      return &AccumulateRow<T, &AccumulateMinimum<T>>;
+    case ReduceKind::kProd:
+      return &AccumulateRow<T, &AccumulateProduct<T>>;
+    case ReduceKind::kAnd:
+      return &AccumulateRow<T, &AccumulateAnd<T>>;
+    case ReduceKind::kOr:
+      return &AccumulateRow<T, &AccumulateOr<T>>;
+    case ReduceKind::kNone:
+      break;
+  }
+  return nullptr;
 }
 
 template <class T>

@@ -115,7 +115,7 @@ class TileProgramKernel final : public Kernel {
         element = std::max(element, ByteSize(code.from));
       }
     }
-    register_bytes_ = schedule_.tile_elements() * element + kTilePadding;
+    register_bytes_ = std::max(schedule_.tile_elements(), kRowLanes) * element + kTilePadding;
     register_bytes_ = (register_bytes_ + 63) / 64 * 64;
     // Which registers the prologue leaves.
     std::vector<bool> scalar(kernel_.registers, false);
@@ -217,7 +217,9 @@ class TileProgramKernel final : public Kernel {
         (schedule_.chunks * schedule_.kept_elements * ByteSize(code.type) + kBufferAlignment - 1) /
         kBufferAlignment * kBufferAlignment;
     reductions_.push_back(reduction);
-    accumulate_.push_back(reduction.accumulate);
+    accumulate_.push_back(schedule_.keeps_columns
+                              ? reduction.accumulate
+                              : FindAccumulateRowFunction(code.type, code.reduce));
   }
 
   // ---- Binding
@@ -538,9 +540,9 @@ class TileProgramKernel final : public Kernel {
 
   // Runs the tiles of one chunk of one item and leaves each reduction's results at its accumulator.
   void RunChunk(Worker& worker, std::byte* const* bases, const Kept& kept, int64_t chunk) const {
-    const int64_t capacity = schedule_.tile_elements();
+    const int64_t lanes = schedule_.keeps_columns ? schedule_.tile_elements() : kRowLanes;
     for (size_t r = 0; r < reductions_.size(); ++r) {
-      FillIdentity(reductions_[r], worker.accumulators[r], capacity);
+      FillIdentity(reductions_[r], worker.accumulators[r], lanes);
     }
     int64_t kept_offsets[kMaxOperands] = {};
     const int inner_kept = schedule_.keeps_columns ? rank_ - 1 : rank_;
@@ -565,9 +567,9 @@ class TileProgramKernel final : public Kernel {
       }
       RunTile(worker, bases, outer_offsets, row_block, col_block);
     }
-    const int64_t lanes = schedule_.keeps_columns ? schedule_.rows : capacity;
     for (size_t r = 0; r < reductions_.size(); ++r) {
-      Fold(reductions_[r], worker.accumulators[r], lanes, kept.count);
+      Fold(reductions_[r], worker.accumulators[r],
+           schedule_.keeps_columns ? schedule_.rows : kRowLanes, kept.count);
     }
   }
 

@@ -75,6 +75,10 @@ TileFunction FindTileFunction(const TileInstruction& instruction, Dtype operand_
 
 AccumulateFunction FindAccumulateFunction(TileType type, ReduceKind kind);
 
+// Where a whole tile is reduced: values fold into kRowLanes accumulators, whatever `count` is.
+inline constexpr int64_t kRowLanes = 64;
+AccumulateFunction FindAccumulateRowFunction(TileType type, ReduceKind kind);
+
 }  // namespace moai
 
 #endif  // MOAI_WORKER_KERNELS_CPU_TILE_MACHINE_H_

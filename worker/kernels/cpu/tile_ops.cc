@@ -47,6 +47,18 @@ AccumulateFunction FindAccumulate(TileType type, ReduceKind kind) {
   return nullptr;
 }
 
+AccumulateFunction FindAccumulateRow(TileType type, ReduceKind kind) {
+  switch (type) {
+    case TileType::kF32:
+      return FindAccumulateRowFor<float>(kind);
+    case TileType::kF64:
+      return FindAccumulateRowFor<double>(kind);
+    case TileType::kI64:
+      return FindAccumulateRowFor<int64_t>(kind);
+  }
+  return nullptr;
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace moai
 HWY_AFTER_NAMESPACE();
@@ -56,6 +68,7 @@ namespace moai {
 
 HWY_EXPORT(FindFunction);
 HWY_EXPORT(FindAccumulate);
+HWY_EXPORT(FindAccumulateRow);
 
 TileFunction FindTileFunction(const TileInstruction& instruction, Dtype operand_dtype,
                               TileScalars scalars) {
@@ -64,6 +77,10 @@ TileFunction FindTileFunction(const TileInstruction& instruction, Dtype operand_
 
 AccumulateFunction FindAccumulateFunction(TileType type, ReduceKind kind) {
   return HWY_DYNAMIC_DISPATCH(FindAccumulate)(type, kind);
+}
+
+AccumulateFunction FindAccumulateRowFunction(TileType type, ReduceKind kind) {
+  return HWY_DYNAMIC_DISPATCH(FindAccumulateRow)(type, kind);
 }
 
 }  // namespace moai
