@@ -63,6 +63,7 @@ absl::StatusOr<wire::Admission> FrontDoor::Resume(const proto::Hello& hello,
         "hello.session_id: the session has ended, its lease is over, or the server was restarted");
   }
   welcome.set_session_id(hello.session_id());
+  welcome.set_job_id(entry->second.job);
   welcome.set_resumed(true);
   welcome.set_accelerator(FlavorName(entry->second.device));
   welcome.set_memory_bytes(uint64_t(entry->second.device.memory_bytes));
@@ -73,11 +74,12 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
                                                  const wire::PeerInfo& peer) {
   MOAI_ASSIGN_OR_RETURN(const Lease lease, pool_->Acquire());
   const std::string session_id = wire::NewRandomId();
-  std::string label;
+  uint64_t job = 0;
   {
     MutexLock lock(mutex_);
-    label = absl::StrCat("s", next_label_++);
+    job = next_job_++;
   }
+  const std::string label = absl::StrCat(job);
   auto session = std::make_shared<Session>(
       label, SessionSettings{.devices = {lease.profile}, .flavors = pool_->Profiles()}, planner_,
       planning_, [this, session_id] { Forget(session_id); });
@@ -91,9 +93,10 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
   session->SetClient(stream);
   {
     MutexLock lock(mutex_);
-    sessions_[session_id] = {stream, *executor, lease.profile};
+    sessions_[session_id] = {stream, job, *executor, lease.profile};
   }
   welcome.set_session_id(session_id);
+  welcome.set_job_id(job);
   welcome.set_accelerator(FlavorName(lease.profile));
   welcome.set_memory_bytes(uint64_t(lease.profile.memory_bytes));
   spdlog::info(

@@ -38,6 +38,7 @@ class FrontDoor : public wire::ControlAcceptor {
 
   struct Entry {
     std::weak_ptr<wire::ControlSession> stream;
+    uint64_t job = 0;  // names it for people and in logs
     uint64_t executor = 0;
     DeviceProfile device;
   };
@@ -49,7 +50,7 @@ class FrontDoor : public wire::ControlAcceptor {
   const std::string token_;
   const std::chrono::seconds lease_;
   Mutex mutex_;
-  uint64_t next_label_ ABSL_GUARDED_BY(mutex_) = 1;
+  uint64_t next_job_ ABSL_GUARDED_BY(mutex_) = 1;
   absl::flat_hash_map<std::string, Entry> sessions_ ABSL_GUARDED_BY(mutex_);
 };
 

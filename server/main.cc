@@ -1,6 +1,7 @@
 // moai_server: the front-door daemon.
 #include <signal.h>
 
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -16,9 +17,9 @@
 #include "spdlog/spdlog.h"
 #include "wire/process_tuning.h"
 
-ABSL_FLAG(std::vector<std::string>, listen, {"127.0.0.1:7070"},
+ABSL_FLAG(std::vector<std::string>, client_addresses, {"127.0.0.1:7070"},
           "where clients connect: host:port or unix:path, comma-separated");
-ABSL_FLAG(std::vector<std::string>, worker_listen, {"127.0.0.1:7071"}, "where workers connect");
+ABSL_FLAG(std::vector<std::string>, worker_addresses, {"127.0.0.1:7071"}, "where workers connect");
 ABSL_FLAG(bool, allow_insecure_remote, false,
           "listen without encryption on addresses that other machines reach");
 ABSL_FLAG(std::string, client_token_file, "", "file with the token that clients must show");
@@ -27,6 +28,7 @@ ABSL_FLAG(int, lease_seconds, 60, "how long the session of a client that disappe
 ABSL_FLAG(int, worker_lease_seconds, 10, "how long a worker that disappeared is waited for");
 ABSL_FLAG(int, stream_threads, 1, "threads that take messages, for clients and for workers each");
 ABSL_FLAG(int, planning_threads, 1, "threads that verify and plan graphs");
+ABSL_FLAG(int, wait_for_workers, 0, "listen for clients only when so many workers have registered");
 ABSL_FLAG(std::string, address_file, "",
           "write the addresses that were taken here, clients' in the first line, workers' in the "
           "second");
@@ -62,8 +64,8 @@ int Main() {
   spdlog::set_default_logger(log);
 
   ServerOptions options;
-  options.client_addresses = absl::GetFlag(FLAGS_listen);
-  options.worker_addresses = absl::GetFlag(FLAGS_worker_listen);
+  options.client_addresses = absl::GetFlag(FLAGS_client_addresses);
+  options.worker_addresses = absl::GetFlag(FLAGS_worker_addresses);
   options.allow_insecure_remote = absl::GetFlag(FLAGS_allow_insecure_remote);
   options.lease_seconds = absl::GetFlag(FLAGS_lease_seconds);
   options.worker_lease_seconds = absl::GetFlag(FLAGS_worker_lease_seconds);
@@ -83,16 +85,25 @@ int Main() {
     spdlog::error("cannot start reason=\"{}\"", server.status().ToString());
     return 1;
   }
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  constexpr std::chrono::milliseconds kLookForSignals(50);
+  while (!(*server)->WaitForWorkers(absl::GetFlag(FLAGS_wait_for_workers), kLookForSignals)) {
+    const timespec now{};
+    if (sigtimedwait(&signals, nullptr, &now) > 0) return 0;
+  }
+  if (absl::Status status = (*server)->ListenForClients(); !status.ok()) {
+    spdlog::error("cannot listen for clients reason=\"{}\"", status.ToString());
+    return 1;
+  }
   spdlog::info("listening clients={} workers={}", absl::StrJoin((*server)->client_addresses(), ","),
                absl::StrJoin((*server)->worker_addresses(), ","));
   if (!WriteAddresses(absl::GetFlag(FLAGS_address_file), **server)) {
     spdlog::error("cannot write path={}", absl::GetFlag(FLAGS_address_file));
     return 1;
   }
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
   int signal = 0;
   sigwait(&signals, &signal);
   spdlog::info("stopping signal={}", signal);

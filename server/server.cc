@@ -16,33 +16,44 @@ namespace moai {
 class Server::Impl {
  public:
   explicit Impl(const ServerOptions& options)
-      : planner_(MakeOneDevicePlanner()),
+      : options_(options),
+        planner_(MakeOneDevicePlanner()),
         planning_(options.planning_threads),
         workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
         front_door_(&pool_, planner_.get(), &planning_, &workers_, options.client_token,
                     std::chrono::seconds(options.lease_seconds)) {}
 
-  absl::Status Listen(const ServerOptions& options) {
-    wire::StreamServerOptions listen{.addresses = options.worker_addresses,
-                                     .threads = options.stream_threads,
-                                     .allow_insecure_remote = options.allow_insecure_remote};
+  absl::Status ListenForWorkers() {
     MOAI_ASSIGN_OR_RETURN(
         for_workers_,
-        wire::StreamServer::Start(listen, {{"/moai.proto.WorkerService/Attach",
-                                            wire::ServeControl(workers_.worker_acceptor())},
-                                           {"/moai.proto.ExecutorService/Attach",
-                                            wire::ServeControl(workers_.executor_acceptor())}}));
-    listen.addresses = options.client_addresses;
-    MOAI_ASSIGN_OR_RETURN(for_clients_,
-                          wire::StreamServer::Start(listen, {{"/moai.proto.SessionService/Attach",
-                                                              wire::ServeControl(&front_door_)}}));
+        wire::StreamServer::Start(
+            Listener(options_.worker_addresses),
+            {{"/moai.proto.WorkerService/Attach", wire::ServeControl(workers_.worker_acceptor())},
+             {"/moai.proto.ExecutorService/Attach",
+              wire::ServeControl(workers_.executor_acceptor())}}));
     return absl::OkStatus();
   }
 
+  absl::Status ListenForClients() {
+    MOAI_ASSIGN_OR_RETURN(for_clients_,
+                          wire::StreamServer::Start(Listener(options_.client_addresses),
+                                                    {{"/moai.proto.SessionService/Attach",
+                                                      wire::ServeControl(&front_door_)}}));
+    return absl::OkStatus();
+  }
+
+  WorkerRegistry& workers() { return workers_; }
   const wire::StreamServer& for_clients() const { return *for_clients_; }
   const wire::StreamServer& for_workers() const { return *for_workers_; }
 
  private:
+  wire::StreamServerOptions Listener(const std::vector<std::string>& addresses) const {
+    return {.addresses = addresses,
+            .threads = options_.stream_threads,
+            .allow_insecure_remote = options_.allow_insecure_remote};
+  }
+
+  const ServerOptions options_;
   Pool pool_;
   std::unique_ptr<Planner> planner_;
   ThreadPool planning_;
@@ -58,9 +69,15 @@ Server::~Server() = default;
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   auto impl = std::make_unique<Impl>(options);
-  MOAI_RETURN_IF_ERROR(impl->Listen(options));
+  MOAI_RETURN_IF_ERROR(impl->ListenForWorkers());
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }
+
+bool Server::WaitForWorkers(int count, std::chrono::milliseconds patience) {
+  return impl_->workers().WaitForWorkers(size_t(count), patience);
+}
+
+absl::Status Server::ListenForClients() { return impl_->ListenForClients(); }
 
 const std::vector<std::string>& Server::client_addresses() const {
   return impl_->for_clients().addresses();

@@ -2,10 +2,12 @@
 #ifndef MOAI_SERVER_SERVER_H_
 #define MOAI_SERVER_SERVER_H_
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace moai {
@@ -24,11 +26,16 @@ struct ServerOptions {
 
 class Server {
  public:
+  // Listens for workers.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
   // Ends every session.
   ~Server();
 
-  // With the ports that were taken.
+  // Whether so many workers are registered; waits up to `patience` for them.
+  bool WaitForWorkers(int count, std::chrono::milliseconds patience);
+  absl::Status ListenForClients();
+
+  // With the ports that were taken; clients' once ListenForClients has returned OK.
   const std::vector<std::string>& client_addresses() const;
   const std::vector<std::string>& worker_addresses() const;
 

@@ -19,9 +19,6 @@ void Session::SetClient(std::shared_ptr<wire::ControlSession> client) {
   client_.stream = std::move(client);
 }
 
-// ---- The client's stream
-// --------------------------------------------------------------------------
-
 absl::Status Session::OnMessage(absl::string_view message) {
   MutexLock lock(mutex_);
   if (draining_) return Defer(message);
@@ -101,9 +98,6 @@ void Session::OnEnded(const absl::Status& why) {
   if (executor != nullptr) executor->Close(absl::OkStatus());
 }
 
-// ---- The executor's stream
-// ------------------------------------------------------------------------
-
 void Session::OnExecutorReady(std::shared_ptr<wire::ControlSession> executor,
                               std::vector<std::string> transfer_addresses) {
   MutexLock lock(mutex_);
@@ -139,9 +133,6 @@ void Session::OnExecutorLost(const absl::Status& why) {
   core_.OnExecutorLost(why);
   core_.Flush();
 }
-
-// ---- Sinks
-// ----------------------------------------------------------------------------------------
 
 size_t Session::ToExecutor::Send(const proto::ExecutorCommand& command) {
   std::string bytes = command.SerializeAsString();

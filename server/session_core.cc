@@ -71,9 +71,6 @@ void SessionCore::SendToDevice(const proto::ExecutorCommand& command) {
   bytes_in_flight_ += bytes;
 }
 
-// ---- Messages but steps
-// ---------------------------------------------------------------------------
-
 absl::Status SessionCore::OnRegisterGraph(const proto::RegisterGraph& message) {
   const Fingerprint fingerprint{message.fingerprint_high(), message.fingerprint_low()};
   return registry_.Register(fingerprint, message.graph()).status();
@@ -204,9 +201,6 @@ absl::Status SessionCore::OnTransferDone(const proto::TransferDone& done) {
   return absl::OkStatus();
 }
 
-// ---- Answers
-// --------------------------------------------------------------------------------------
-
 proto::Ticket SessionCore::NewTicket(uint64_t object, int64_t bytes, bool upload) const {
   proto::Ticket ticket;
   ticket.set_id(wire::NewRandomId());
@@ -249,9 +243,6 @@ void SessionCore::ReportSteps() {
   answer_.mutable_steps_done()->set_step(done);
   client_->Send(answer_);
 }
-
-// ---- The executor's events
-// ------------------------------------------------------------------------
 
 absl::Status SessionCore::OnExecutorEvent(proto::ExecutorEvent& event) {
   switch (event.kind_case()) {

@@ -77,9 +77,6 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
   return absl::OkStatus();
 }
 
-// ---- What a step may leave out
-// --------------------------------------------------------------------
-
 absl::Status SessionCore::TakeChanges(const proto::Step& step, RegisteredGraph& graph) {
   if (!graph.seen && (step.same_sizes() || step.same_slots())) {
     return Annotated(step.step(), absl::InvalidArgumentError(
@@ -148,9 +145,6 @@ absl::Status SessionCore::TakeScalars(const proto::Step& step, RegisteredGraph& 
       absl::StrCat("scalar_positions: the first step of a graph brings all ", count, " scalars; ",
                    came, " came"));
 }
-
-// ---- Checks
-// ---------------------------------------------------------------------------------------
 
 absl::Status SessionCore::CheckStep(const proto::Step& step, RegisteredGraph& graph) {
   auto check = [&]() -> absl::Status {
@@ -266,9 +260,6 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
   }
   return absl::OkStatus();
 }
-
-// ---- Consequences
-// ---------------------------------------------------------------------------------
 
 absl::Status SessionCore::Load(RegisteredGraph& graph, PlannedProgram& planned) {
   if (planned.loaded) return absl::OkStatus();

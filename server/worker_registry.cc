@@ -87,8 +87,13 @@ class WorkerRegistry::ExecutorHandler : public wire::ControlHandler {
 WorkerRegistry::WorkerRegistry(Pool* pool, std::string token, std::chrono::seconds lease)
     : pool_(pool), token_(std::move(token)), lease_(lease) {}
 
-// ---- Workers
-// --------------------------------------------------------------------------------------
+bool WorkerRegistry::WaitForWorkers(size_t count, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  MutexLock lock(mutex_);
+  while (workers_.size() < count && registered_.WaitUntil(mutex_, deadline)) {
+  }
+  return workers_.size() >= count;
+}
 
 absl::StatusOr<wire::Admission> WorkerRegistry::OnWorkerHello(absl::string_view bytes,
                                                               const wire::PeerInfo& peer) {
@@ -115,6 +120,7 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnWorkerHello(absl::string_view 
   auto stream = std::make_shared<wire::ControlSession>(
       std::make_shared<WorkerHandler>(this, worker), wire::ControlSessionOptions{.lease = lease_});
   workers_[worker] = {hello.name(), welcome.resume_id(), stream};
+  registered_.NotifyAll();
   spdlog::info("worker registered worker={} name=\"{}\" pid={} peer={} devices={} memory={}",
                worker, ForLog(hello.name()), hello.process_id(), peer.address, device_count,
                ShortBytes(memory));
@@ -184,9 +190,6 @@ void WorkerRegistry::OnWorkerEnded(uint64_t worker, const absl::Status& why) {
                      why.ok() ? "it was stopped" : why.message())));
   }
 }
-
-// ---- Executors
-// ------------------------------------------------------------------------------------
 
 absl::StatusOr<uint64_t> WorkerRegistry::StartExecutor(const Lease& lease,
                                                        std::shared_ptr<Session> session) {

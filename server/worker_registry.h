@@ -29,6 +29,9 @@ class WorkerRegistry {
   wire::ControlAcceptor* worker_acceptor() { return &worker_acceptor_; }
   wire::ControlAcceptor* executor_acceptor() { return &executor_acceptor_; }
 
+  // Whether so many workers are registered; waits up to `patience` for them.
+  bool WaitForWorkers(size_t count, std::chrono::milliseconds patience);
+
   // Starts a process for `session` on a leased device; the session hears of its stream, and of its
   // end. Returns the executor's name. An error where the worker has gone meanwhile.
   absl::StatusOr<uint64_t> StartExecutor(const Lease& lease, std::shared_ptr<Session> session);
@@ -88,6 +91,7 @@ class WorkerRegistry {
   WorkerAcceptor worker_acceptor_{this};
   ExecutorAcceptor executor_acceptor_{this};
   Mutex mutex_;
+  CondVar registered_;
   std::map<uint64_t, Worker> workers_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, Executor> executors_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_executor_ ABSL_GUARDED_BY(mutex_) = 1;

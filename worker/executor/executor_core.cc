@@ -32,9 +32,6 @@ ExecutorCore::~ExecutorCore() {
   FreeArena();
 }
 
-// ---- Structures and programs
-// ----------------------------------------------------------------------
-
 absl::Status ExecutorCore::LoadStructure(uint32_t id, Graph graph) {
   auto structure = std::make_unique<Structure>();
   structure->graph = std::move(graph);
@@ -84,9 +81,6 @@ absl::Status ExecutorCore::LoadProgram(uint32_t id, uint32_t structure_id,
 }
 
 void ExecutorCore::UnloadProgram(uint32_t program) { programs_.erase(program); }
-
-// ---- Objects
-// --------------------------------------------------------------------------------------
 
 ExecutorCore::Object* ExecutorCore::Find(uint64_t id) {
   auto found = objects_.find(id);
@@ -185,9 +179,6 @@ void ExecutorCore::Release(ObjectRange range) {
 }
 
 absl::Status ExecutorCore::TakeFirstError() { return std::exchange(first_error_, absl::Status()); }
-
-// ---- Steps
-// ----------------------------------------------------------------------------------------
 
 absl::Status ExecutorCore::Execute(const StepCommand& command) {
   auto entry = programs_.find(command.program);
