@@ -38,6 +38,8 @@ const std::vector<std::pair<const char*, int>>& StreamArguments() {
       // A proxy of the environment is for the web, not for peers that somebody named.
       {GRPC_ARG_ENABLE_HTTP_PROXY, 0},
       {GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1},
+      // Broken streams are resumed here, where it is known what arrived.
+      {GRPC_ARG_ENABLE_RETRIES, 0},
       // Two servers must not share a port by accident.
       {GRPC_ARG_ALLOW_REUSEPORT, 0},
   };

@@ -241,8 +241,10 @@ void ControlClient::Impl::Failed(const absl::Status& why, bool for_good) {
                                    : for_good ? "The session cannot be resumed at "
                                               : "The connection was lost for longer than the "
                                                 "session's lease; no answer from ";
-    const absl::Status status(why.ok() ? absl::StatusCode::kUnavailable : why.code(),
-                              absl::StrCat(what, options_.address, ": ", why.message()));
+    const bool silent = why.ok() || absl::IsCancelled(why);  // the timer has given up
+    const absl::Status status(for_good ? why.code() : absl::StatusCode::kUnavailable,
+                              absl::StrCat(what, options_.address, ": ",
+                                           silent ? "it does not answer" : why.message()));
     link_->EndQuietly(status);
     Report(status);
     return;
