@@ -52,6 +52,8 @@ std::string Describe(const TileInstruction& code) {
       return absl::StrCat("store @", code.a, " = r", code.b);
     case TileCode::kReduce:
       return absl::StrCat("reduce @", code.a, " with ", moai::Name(code.op), " of r", code.b);
+    case TileCode::kMultiplyAdd:
+      return absl::StrCat("r", code.dst, " = r", code.a, " * r", code.b, " + r", code.c);
     case TileCode::kConvert:
       return absl::StrCat("r", code.dst, " = ", moai::Name(code.dtype), " r", code.a);
     case TileCode::kIndex:

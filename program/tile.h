@@ -31,12 +31,13 @@ constexpr TileType TileTypeOf(Dtype dtype) {
 constexpr int64_t ByteSize(TileType type) { return type == TileType::kF32 ? 4 : 8; }
 
 enum class TileCode : uint8_t {
-  kLoad,      // dst <- operand[a], converted from its dtype
-  kStore,     // operand[a] <- register b, converted to its dtype
-  kOp,        // dst <- op(a, b, c)
-  kConvert,   // dst <- register a as a number of `dtype` (cast), kept in that dtype's tile type
-  kIndex,     // dst (i64) <- where operand[a] stands, in elements; the operand has no memory
-  kConstant,  // dst <- immediate
+  kLoad,         // dst <- operand[a], converted from its dtype
+  kStore,        // operand[a] <- register b, converted to its dtype
+  kOp,           // dst <- op(a, b, c)
+  kMultiplyAdd,  // dst <- a * b + c, floats, rounded once
+  kConvert,      // dst <- register a as a number of `dtype` (cast), kept in that dtype's tile type
+  kIndex,        // dst (i64) <- where operand[a] stands, in elements; the operand has no memory
+  kConstant,     // dst <- immediate
   kReduce,  // operand[a] combines register b with `reduce` over the reduced dims; where `op` is
             // kReduceMean, the sum is divided by `immediate` at its end
 };

@@ -241,20 +241,25 @@ class Generator {
     const Register parameter = in[0], m = in[2], v = in[3], learning_rate = in[4], beta1 = in[5],
                    beta2 = in[6], epsilon = in[7], weight_decay = in[8];
     const auto op = [&](Op code, Register a, Register b = -1) { return EmitOp(code, dtype, a, b); };
+    const auto multiply_add = [&](Register a, Register b, Register c) {
+      return Emit({.code = TileCode::kMultiplyAdd, .type = type, .from = type, .dtype = dtype}, a,
+                  b, c);
+    };
+    // p (1 - lr wd) - (lr / c1) m' / (sqrt(v') / sqrt(c2) + eps): one step less for each constant.
     const Register one = EmitConstant(type, 1);
     const Register rest1 = op(Op::kSub, one, beta1);
     const Register rest2 = op(Op::kSub, one, beta2);
-    const Register inverse1 = op(Op::kReciprocal, in[9]);
-    const Register inverse2 = op(Op::kReciprocal, in[10]);
+    const Register inverse_root = op(Op::kReciprocal, op(Op::kSqrt, in[10]));
+    const Register kept = op(Op::kSub, one, op(Op::kMul, learning_rate, weight_decay));
+    const Register rate = op(Op::kNeg, op(Op::kDiv, learning_rate, in[9]));
 
     const Register gradient = op(Op::kMul, in[1], in[11]);
-    const Register new_m = op(Op::kAdd, op(Op::kMul, m, beta1), op(Op::kMul, gradient, rest1));
+    const Register new_m = multiply_add(gradient, rest1, op(Op::kMul, m, beta1));
     const Register square = op(Op::kMul, gradient, gradient);
-    const Register new_v = op(Op::kAdd, op(Op::kMul, v, beta2), op(Op::kMul, square, rest2));
-    const Register root = op(Op::kSqrt, op(Op::kMul, new_v, inverse2));
-    const Register step = op(Op::kDiv, op(Op::kMul, new_m, inverse1), op(Op::kAdd, root, epsilon));
-    const Register decayed = op(Op::kAdd, op(Op::kMul, parameter, weight_decay), step);
-    const Register new_parameter = op(Op::kSub, parameter, op(Op::kMul, decayed, learning_rate));
+    const Register new_v = multiply_add(square, rest2, op(Op::kMul, v, beta2));
+    const Register root = multiply_add(op(Op::kSqrt, new_v), inverse_root, epsilon);
+    const Register new_parameter =
+        multiply_add(op(Op::kDiv, new_m, root), rate, op(Op::kMul, parameter, kept));
     Define(operation.outputs[0], new_parameter);
     Define(operation.outputs[1], new_m);
     Define(operation.outputs[2], new_v);

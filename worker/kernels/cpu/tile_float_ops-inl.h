@@ -232,6 +232,26 @@ void RunClamp(const TileStep& step, const TileFrame& frame) {
   }
 }
 
+template <class T, TileScalars kScalars>
+void RunMultiplyAdd(const TileStep& step, const TileFrame& frame) {
+  const hn::ScalableTag<T> d;
+  const T* a = step.A<T>(frame);
+  const T* b = step.B<T>(frame);
+  const T* c = step.C<T>(frame);
+  T* to = step.Dst<T>(frame);
+  const auto b0 = hn::Set(d, b[0]);
+  for (int64_t i = 0; i < frame.count; i += hn::Lanes(d)) {
+    const auto y = kScalars == TileScalars::kB ? b0 : hn::LoadU(d, b + i);
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, a + i), y, hn::LoadU(d, c + i)), d, to + i);
+  }
+}
+
+template <class T>
+TileFunction FindMultiplyAdd(TileScalars scalars) {
+  return scalars == TileScalars::kB ? &RunMultiplyAdd<T, TileScalars::kB>
+                                    : &RunMultiplyAdd<T, TileScalars::kNone>;
+}
+
 // ---- Reductions ---------------------------------------------------------------------------------
 
 template <class T>

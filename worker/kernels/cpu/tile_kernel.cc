@@ -130,7 +130,8 @@ class TileProgramKernel final : public Kernel {
       const TileInstruction& code = kernel_.code[i];
       MOAI_ASSIGN_OR_RETURN(TileStep step, MakeStep(code, scalar));
       step.dst = i;
-      if (code.code == TileCode::kOp || code.code == TileCode::kConvert) {
+      if (code.code == TileCode::kOp || code.code == TileCode::kMultiplyAdd ||
+          code.code == TileCode::kConvert) {
         step.a = value_of[code.a];
       }
       step.b = value_of[code.b];
@@ -180,7 +181,7 @@ class TileProgramKernel final : public Kernel {
                               code.code == TileCode::kReduce || code.code == TileCode::kIndex;
     TileStep step;
     TileScalars scalars = TileScalars::kNone;
-    if (code.code == TileCode::kOp) {
+    if (code.code == TileCode::kOp || code.code == TileCode::kMultiplyAdd) {
       if (scalar[code.b]) {
         scalars = TileScalars::kB;
       } else if (scalar[code.a]) {
@@ -281,8 +282,7 @@ class TileProgramKernel final : public Kernel {
       if (kernel_.code[k].code != TileCode::kStore || !LiesLikeRegister(kernel_.code[k].a))
         continue;
       const uint32_t value = body_[k - begin].b;
-      const bool computed = value >= begin && (kernel_.code[value].code == TileCode::kOp ||
-                                               kernel_.code[value].code == TileCode::kConvert);
+      const bool computed = value >= begin && kernel_.code[value].code != TileCode::kLoad;
       if (!computed || taken[value]) continue;
       // Nothing that shares the memory may be loaded later, or used later from where it lies.
       bool safe = true;

@@ -245,6 +245,7 @@ inline TileFunction FindMemoryFunction(const TileInstruction& instruction, Dtype
       return instruction.type == TileType::kF32   ? &RunConstant<float>
              : instruction.type == TileType::kF64 ? &RunConstant<double>
                                                   : &RunConstant<int64_t>;
+    case TileCode::kMultiplyAdd:
     case TileCode::kOp:
       break;
   }

@@ -19,6 +19,10 @@ namespace HWY_NAMESPACE {
 
 TileFunction FindFunction(const TileInstruction& instruction, Dtype operand_dtype,
                           TileScalars scalars) {
+  if (instruction.code == TileCode::kMultiplyAdd) {
+    return instruction.type == TileType::kF32 ? FindMultiplyAdd<float>(scalars)
+                                              : FindMultiplyAdd<double>(scalars);
+  }
   if (instruction.code != TileCode::kOp) return FindMemoryFunction(instruction, operand_dtype);
   if (instruction.op == Op::kRandomUniform || instruction.op == Op::kRandomNormal) {
     return FindRandomFunction(instruction);
