@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 #include "absl/container/inlined_vector.h"
 #include "program/program.h"
@@ -13,6 +14,8 @@ namespace {
 constexpr int64_t kRegisterBytes = 24 * 1024;
 constexpr int64_t kAllRegisterBytes = 96 * 1024;
 constexpr int64_t kMinTile = 128;
+// Columns of a tile that transposes: whole cache lines on the one side, long runs on the other.
+constexpr int64_t kTransposingCols = 32;
 constexpr int64_t kMaxTile = 1024;
 
 // Reductions with fewer items are cut into chunks, so that all cores take part.
@@ -94,6 +97,18 @@ absl::InlinedVector<int, kMaxRank> DimOrder(const TileKernel& kernel, bool reduc
   return order;
 }
 
+// True where an operand runs along the rows of a tile while others run along its columns.
+bool Transposes(const TileKernel& kernel) {
+  const int rank = kernel.space.rank();
+  for (const TileOperand& operand : kernel.operands) {
+    const int64_t col = operand.strides[rank - 1], row = operand.strides[rank - 2];
+    if (operand.operand != kNoOperand && col != 0 && std::abs(col) != 1 && std::abs(row) == 1) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool Mergeable(const TileKernel& kernel, int dim) {
   if (Reduced(kernel, dim) != Reduced(kernel, dim + 1)) return false;
   for (const TileOperand& operand : kernel.operands) {
@@ -132,10 +147,12 @@ TileSchedule ScheduleTile(const TileKernel& kernel) {
   schedule.reduces = HasReduction(kernel);
   schedule.keeps_columns = schedule.reduces && !Reduced(kernel, rank - 1);
   const int64_t last = kernel.space[rank - 1];
-  schedule.cols = std::min(std::max<int64_t>(last, 1), tile);
-  schedule.col_blocks = CeilDivide(last, schedule.cols);
   // Rows of a tile must be alike: all reduced with reductions.
   const bool rows_allowed = rank >= 2 && (!schedule.reduces || Reduced(kernel, rank - 2));
+  const int64_t widest =
+      rows_allowed && Transposes(kernel) ? std::min(tile, kTransposingCols) : tile;
+  schedule.cols = std::min(std::max<int64_t>(last, 1), widest);
+  schedule.col_blocks = CeilDivide(last, schedule.cols);
   int64_t row_extent = 1;
   if (rows_allowed) {
     row_extent = kernel.space[rank - 2];

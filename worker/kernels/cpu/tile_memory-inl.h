@@ -94,6 +94,15 @@ void RunLoad(const TileStep& step, const TileFrame& frame) {
   if (step.col_stride == 0 && (frame.rows == 1 || step.row_stride == 0)) {
     return FillRow(static_cast<R>(*from), to, frame.count);
   }
+  if (step.row_stride == 1 && step.col_stride != 1) {
+    // Along memory: columns that lie a power of two apart would evict each other.
+    for (int64_t col = 0; col < frame.cols; ++col) {
+      for (int64_t row = 0; row < frame.rows; ++row) {
+        to[row * frame.cols + col] = static_cast<R>(from[col * step.col_stride + row]);
+      }
+    }
+    return;
+  }
   // A row may spill over its end: the next one overwrites that.
   for (int64_t row = 0; row < frame.rows; ++row) {
     if (step.col_stride == 1) {
