@@ -279,7 +279,7 @@ void AccumulateMaximum(void* accumulator, const void* values, int64_t count) {
   T* HWY_RESTRICT to = static_cast<T*>(accumulator);
   const T* HWY_RESTRICT from = static_cast<const T*>(values);
   for (int64_t i = 0; i < count; ++i) {
-    to[i] = (from[i] > to[i]) | (from[i] != from[i]) ? from[i] : to[i];
+    to[i] = ((from[i] > to[i]) | (from[i] != from[i])) ? from[i] : to[i];
   }
 }
 template <class T>
@@ -287,7 +287,7 @@ void AccumulateMinimum(void* accumulator, const void* values, int64_t count) {
   T* HWY_RESTRICT to = static_cast<T*>(accumulator);
   const T* HWY_RESTRICT from = static_cast<const T*>(values);
   for (int64_t i = 0; i < count; ++i) {
-    to[i] = (from[i] < to[i]) | (from[i] != from[i]) ? from[i] : to[i];
+    to[i] = ((from[i] < to[i]) | (from[i] != from[i])) ? from[i] : to[i];
   }
 }
 template <class T>
