@@ -318,6 +318,7 @@ absl::Status SessionCore::OnSynchronizeResult(proto::SynchronizeResult& result) 
     return absl::InvalidArgumentError(
         absl::StrCat("synchronize_result.request: ", result.request(), " was not asked for"));
   }
+  ReportSteps();  // the steps before it come first
   answer_.Clear();
   proto::SynchronizeResult* answer = answer_.mutable_synchronize_result();
   answer->Swap(&result);
@@ -325,7 +326,6 @@ absl::Status SessionCore::OnSynchronizeResult(proto::SynchronizeResult& result) 
     *answer->mutable_status() = wire::ToProto(pending->second);
   }
   synchronizations_.erase(pending);
-  ReportSteps();
   client_->Send(answer_);
   return absl::OkStatus();
 }
