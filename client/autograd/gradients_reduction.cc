@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "client/autograd/gradients.h"
 
 namespace moai::gradients {
@@ -6,13 +8,8 @@ namespace {
 // The result of a reduction, repeated over the dims that were reduced.
 Tensor Spread(const Tensor& reduced, absl::Span<const int32_t> axes, const Shape& shape) {
   absl::InlinedVector<int32_t, 9> attributes = {shape.rank()};
-  size_t next = 0;
   for (int d = 0; d < shape.rank(); ++d) {
-    if (next < axes.size() && axes[next] == d) {
-      ++next;
-    } else {
-      attributes.push_back(d);
-    }
+    if (std::find(axes.begin(), axes.end(), d) == axes.end()) attributes.push_back(d);
   }
   return RecordOp1(Op::kBroadcast, {reduced}, {}, attributes, shape.span());
 }

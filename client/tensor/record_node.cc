@@ -61,8 +61,8 @@ Ref<GradNode> MakeGradNode(const NodeCall& call, const GradientRule& rule,
 absl::Status RecordNode(const NodeCall& call, absl::Span<Version> outputs) {
   Recorder* recorder = Recorder::Current().get();
   if (recorder == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(Name(call.op), ": this thread has no accelerator; call moai::Use first"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        Name(call.op), ": this thread has no accelerator; call Accelerator::Connect first"));
   }
   absl::InlinedVector<ValueId, 4> ids;
   for (const NodeInput& input : call.inputs) {

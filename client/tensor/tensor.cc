@@ -84,7 +84,9 @@ bool Tensor::SharesStorage(const Tensor& other) const {
 absl::Status Tensor::ReadBytes(absl::Span<std::byte> destination) const {
   MOAI_RETURN_IF_ERROR(status());
   const Ref<Recorder>& recorder = Recorder::Current();
-  if (!recorder) return absl::FailedPreconditionError("this thread has no accelerator");
+  if (!recorder)
+    return absl::FailedPreconditionError(
+        "this thread has no accelerator; call Accelerator::Connect first");
   MOAI_ASSIGN_OR_RETURN(const Version* version, ReadVersion(*impl_));
   const Ref<LazyValue> value = version->value;  // keeps it through the flush
   return recorder->Read(value.get(), destination);

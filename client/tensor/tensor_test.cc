@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 class TensorTest : public ::testing::Test {
  protected:
   TensorTest()
-      : session_(std::make_shared<ReferenceSession>(
-            ReferenceSession::Options{.keep_graphs = true})) {
+      : session_(
+            std::make_shared<ReferenceSession>(ReferenceSession::Options{.keep_graphs = true})) {
     Recorder::SetCurrent(Recorder::Create(session_));
   }
   ~TensorTest() override { Recorder::SetCurrent(nullptr); }
