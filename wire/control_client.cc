@@ -242,9 +242,9 @@ void ControlClient::Impl::Failed(const absl::Status& why, bool for_good) {
                                               : "The connection was lost for longer than the "
                                                 "session's lease; no answer from ";
     const bool silent = why.ok() || absl::IsCancelled(why);  // the timer has given up
-    const absl::Status status(for_good ? why.code() : absl::StatusCode::kUnavailable,
-                              absl::StrCat(what, options_.address, ": ",
-                                           silent ? "it does not answer" : why.message()));
+    const absl::Status status(
+        for_good ? why.code() : absl::StatusCode::kUnavailable,
+        absl::StrCat(what, options_.address, ": ", silent ? "it does not answer" : why.message()));
     link_->EndQuietly(status);
     Report(status);
     return;

@@ -1,12 +1,16 @@
 #include "wire/process_tuning.h"
 
 #include <malloc.h>
+#include <stdlib.h>
 
 #include <csignal>
 
 namespace moai::wire {
 
+void TuneProcessForConversations() { setenv("GRPC_POLL_STRATEGY", "poll", /*replace=*/0); }
+
 void TuneProcessForTransfers() {
+  TuneProcessForConversations();
   constexpr int kKeep = 64 << 20;
   mallopt(M_TRIM_THRESHOLD, kKeep);
   mallopt(M_TOP_PAD, kKeep);

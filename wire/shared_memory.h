@@ -28,8 +28,8 @@ const std::string& HostId();
 
 class SharedSegment {
  public:
-  static constexpr size_t kSlotBytes = 256 << 10;
-  static constexpr uint32_t kSlots = 8;
+  static constexpr size_t kSlotBytes = 1 << 20;
+  static constexpr uint32_t kSlots = 4;
 
   static absl::StatusOr<std::unique_ptr<SharedSegment>> Create();
   // Opens what a peer offers; `secret` must be what it was prepared with.

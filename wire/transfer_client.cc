@@ -87,6 +87,7 @@ class TransferClient::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   bool shared_memory() const { return options_.shared_memory; }
+  uint64_t min_shared_memory_bytes() const { return options_.min_shared_memory_bytes; }
   const std::shared_ptr<Poller>& poller() const { return poller_; }
   CopyThread& copies() { return copies_; }
 
@@ -190,7 +191,7 @@ class TransferClient::Impl::Attempt : public StreamOwner,
       header.set_bytes(total_ - position_);
     }
     if (impl_->shared_memory() && transfer_->try_shared_memory &&
-        total_ - position_ >= kMinSharedMemoryBytes && IsLocalAddress(address)) {
+        total_ - position_ >= impl_->min_shared_memory_bytes() && IsLocalAddress(address)) {
       segment_ = impl_->TakeSegment();
     }
     if (segment_ != nullptr) {

@@ -16,6 +16,8 @@ namespace moai::wire {
 struct TransferClientOptions {
   // Offer a shared memory segment to executors of this host.
   bool shared_memory = true;
+  // Below this, setting it up costs more than it saves.
+  uint64_t min_shared_memory_bytes = uint64_t{4} << 20;
 };
 
 struct TransferClientStats {

@@ -27,9 +27,6 @@ inline constexpr size_t kChunkBytes = 1 << 20;
 inline constexpr size_t kMinChunkBytes = 16 << 10;
 // The receiver of an upload says so often how far it is.
 inline constexpr size_t kProgressBytes = 8 << 20;
-// Below this, setting up shared memory costs more than it saves.
-inline constexpr size_t kMinSharedMemoryBytes = 256 << 10;
-
 // A message that aliases `bytes`, and keeps `owner` until the transport is done with it.
 inline grpc::ByteBuffer AliasBytes(absl::Span<const std::byte> bytes,
                                    std::shared_ptr<const void> owner) {

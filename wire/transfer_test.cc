@@ -110,7 +110,8 @@ class TransferTest : public ::testing::TestWithParam<bool> {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     address_ = server_->addresses()[0];
-    client_ = std::make_unique<TransferClient>(TransferClientOptions{.shared_memory = GetParam()});
+    client_ = std::make_unique<TransferClient>(
+        TransferClientOptions{.shared_memory = GetParam(), .min_shared_memory_bytes = 256 << 10});
   }
 
   Ticket NewTicket(uint64_t object, uint64_t bytes, bool upload) {

@@ -19,6 +19,7 @@
 #include "proto/session.pb.h"
 #include "wire/control_client.h"
 #include "wire/handshake.h"
+#include "wire/process_tuning.h"
 #include "wire/status_proto.h"
 #include "wire/ticket_proto.h"
 #include "wire/transfer_client.h"
@@ -576,6 +577,8 @@ class GrpcSessionImpl : public GrpcSession {
 
 absl::StatusOr<std::shared_ptr<GrpcSession>> GrpcSession::Connect(
     const GrpcSessionOptions& options) {
+  static const bool tuned = (wire::TuneProcessForConversations(), true);
+  (void)tuned;
   auto session = std::make_shared<GrpcSessionImpl>(options);
   MOAI_RETURN_IF_ERROR(session->Connect());
   return session;
