@@ -131,10 +131,9 @@ absl::StatusOr<Losses> Train(Llama& model, const ByteText& text) {
                         Tensor::FromData(batch.labels, {batch_size, sequence}));
     }
     MOAI_RETURN_IF_ERROR(loss.Backward());
-    optim::StepOptions options;
+    optim::StepOptions options = {.release_gradients = true};
     if (clip > 0) options.gradient_scale = optim::ClipGradientNorm(parameters, clip).scale;
     MOAI_RETURN_IF_ERROR(optimizer.Step(options));
-    optimizer.ZeroGrad();
     ++steps_since;
     if (step != 0 && (step + 1) % log_every != 0 && step + 1 != steps) continue;
 

@@ -27,6 +27,7 @@ absl::Status Optimizer::Step(const StepOptions& options) {
                           absl::StrCat("update of ", parameters_[i].name, ": ", status.message()));
     }
   }
+  if (options.release_gradients) ZeroGrad();
   const Ref<Recorder>& recorder = Recorder::Current();
   if (!recorder) return absl::FailedPreconditionError("this thread has no accelerator");
   return recorder->MarkStep();

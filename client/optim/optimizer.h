@@ -16,6 +16,9 @@ struct StepOptions {
   // Multiplies every gradient first; a rank 0 tensor (see clip.h) or undefined for none. It stays
   // on the accelerator: clipping needs no read.
   Tensor gradient_scale;
+  // Drop the gradients with the update, as ZeroGrad after it would, but before the step is submitted:
+  // no memory is kept for them between steps.
+  bool release_gradients = false;
 };
 
 class Optimizer {
