@@ -3,11 +3,6 @@
 // bare gRPC ping-pong of the same transport: two processes instead of three, and no work.
 //
 // Every step has its own feed, uses the result of the step before, and is acknowledged.
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -20,6 +15,7 @@
 #include "client/session/grpc_session.h"
 #include "graph/builder.h"
 #include "tests/end_to_end/cluster.h"
+#include "wire/process_tuning.h"
 
 namespace moai {
 namespace {
@@ -108,7 +104,8 @@ double Microseconds(steady_clock::time_point since) {
 }
 
 int Main() {
-  // Before any thread exists: it forks.
+  // Before gRPC and its threads: this one forks.
+  wire::TuneProcessForTransfers();
   GrpcPingPong ping_pong;
   auto cluster = Require(Cluster::Start({.tcp = true}), "cluster");
   auto session = Require(GrpcSession::Connect({.address = cluster->address()}), "connect");

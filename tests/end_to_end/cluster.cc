@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,8 +18,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
-
-extern char** environ;
 
 namespace moai {
 namespace {
@@ -45,20 +43,25 @@ absl::StatusOr<std::string> FindProgram(const std::string& name) {
   return absl::NotFoundError(absl::StrCat("no program ", name, " beside ", self.string()));
 }
 
+// The process ends with the thread that starts it: a test that is killed leaves nothing behind.
 absl::StatusOr<pid_t> Spawn(std::vector<std::string> command, const std::string& log) {
   std::vector<char*> arguments;
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log.c_str(),
-                                   O_WRONLY | O_CREAT | O_APPEND, 0600);
-  pid_t process = -1;
-  const int failure =
-      posix_spawn(&process, command[0].c_str(), &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) {
-    return absl::InternalError(absl::StrCat("cannot start ", command[0], ": ", strerror(failure)));
+  const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  const pid_t parent = getpid();
+  const pid_t process = fork();
+  if (process == 0) {
+    // Only calls that are safe after a fork of a process with threads.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(1);
+    if (output >= 0) dup2(output, STDERR_FILENO);
+    execv(arguments[0], arguments.data());
+    _exit(127);
+  }
+  if (output >= 0) close(output);
+  if (process < 0) {
+    return absl::InternalError(absl::StrCat("cannot start ", command[0], ": ", strerror(errno)));
   }
   return process;
 }

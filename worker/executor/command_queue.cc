@@ -31,12 +31,16 @@ void CommandQueue::Close() {
   changed_.NotifyOne();
 }
 
-bool CommandQueue::Take(CommandBatch& batch) {
-  batch.Clear();
-  if (batch.bytes.capacity() > kKeepBytes) batch.bytes.shrink_to_fit();
+bool CommandQueue::Poll() {
   for (int i = 0; spin_ && i < kSpins && !ready_.load(std::memory_order_acquire); ++i) {
     sched_yield();
   }
+  return ready_.load(std::memory_order_acquire);
+}
+
+bool CommandQueue::TakeAll(CommandBatch& batch) {
+  batch.Clear();
+  if (batch.bytes.capacity() > kKeepBytes) batch.bytes.shrink_to_fit();
   MutexLock lock(mutex_);
   asleep_ = true;
   while (!ready_.load(std::memory_order_relaxed)) changed_.Wait(mutex_);

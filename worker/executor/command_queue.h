@@ -37,10 +37,22 @@ class CommandQueue {
   // No more commands; Take returns false once all have been taken.
   void Close();
 
-  // Replaces `batch` by everything that has been put. Blocks for the first; false at the end.
-  bool Take(CommandBatch& batch);
+  // Replaces `batch` by everything that has been put. Waits for the first; false at the end. Calls
+  // `before_sleep`, at most once, when nothing has come while it polled.
+  template <typename BeforeSleep>
+  bool Take(CommandBatch& batch, BeforeSleep before_sleep) {
+    if (!Poll()) before_sleep();
+    return TakeAll(batch);
+  }
+  bool Take(CommandBatch& batch) {
+    return Take(batch, [] {});
+  }
 
  private:
+  // Whether something is there; polls for a while where that is likely to help.
+  bool Poll();
+  bool TakeAll(CommandBatch& batch);
+
   static constexpr int kSpins = 200;
   static constexpr size_t kConversation = 4;  // commands in a batch
 

@@ -72,7 +72,8 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
       status = absl::InvalidArgumentError("executor command: its kind is not set or not known");
   }
   ++commands_;
-  if (steady_clock::now() - reported_at_ > kReportInterval) {
+  if (commands_ - reported_commands_ >= kReportCommands &&
+      steady_clock::now() - reported_at_ > kReportInterval) {
     Flush();
   }
   return status;
@@ -111,7 +112,7 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
         {{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, feed.uploaded()});
   }
   step_ = execute.step();
-  if (answers_waiting_) Flush();  // the step may be long
+  FlushAnswers();  // the step may be long
   core_
       .Execute({.step = execute.step(),
                 .program = execute.program(),

@@ -46,13 +46,19 @@ class CommandRunner {
   // Runs one serialised ExecutorCommand. An error means that the server broke the protocol; what
   // goes wrong with a step or tensor is told at its reads.
   absl::Status Run(absl::string_view command);
-  // After the last command at hand: says how far this has come.
+  // After the last command at hand: sends answers that somebody waits for, if there are any, and
+  // with them how far this has come.
+  void FlushAnswers() {
+    if (answers_waiting_) Flush();
+  }
+  // Says how far this has come; before waiting for long.
   void Flush();
 
   const ExecutorCore& core() const { return core_; }
 
  private:
   // Under load, progress is told at most this often; answers are told at once.
+  static constexpr uint64_t kReportCommands = 16;
   static constexpr std::chrono::microseconds kReportInterval{200};
 
   absl::Status RunExecute(const proto::Execute& execute);

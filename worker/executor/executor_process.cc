@@ -127,14 +127,14 @@ absl::Status RunExecutor(const proto::ExecutorConfig& config, KernelFactory make
                         .make_kernel = make_kernel},
                        &transfers, &events);
   CommandBatch batch;
-  while (queue.Take(batch)) {
+  while (queue.Take(batch, [&runner] { runner.Flush(); })) {
     for (size_t i = 0; i < batch.size(); ++i) {
       if (absl::Status status = runner.Run(batch[i]); !status.ok()) {
         client.reset();  // before what its handler uses
         return status;
       }
     }
-    runner.Flush();
+    runner.FlushAnswers();
   }
   client.reset();
   return receiver->why();
