@@ -42,7 +42,9 @@ void NormRow(const T* x, const W* weight, const W* bias, ComputeType<T> eps, T* 
 }
 
 // kRows rows at once, so that the weights and their gradients are read and written once for all of
-// them. dweight and dbias are added to; dbias and mean are null for rms_norm.
+// them. Two: more rows whose distance is a power of two fall into the same cache set (f32, width
+// 1024, in cache: 5.5 ns a vector for one row, 4.5 for two, 5.6 for four). dweight and dbias are
+// added to; dbias and mean are null for rms_norm.
 template <int kRows, class T, class W>
 void NormGradBlock(const T* x, const W* weight, const ComputeType<T>* mean,
                    const ComputeType<T>* rstd, const T* dy, T* dx, ComputeType<T>* dweight,
@@ -125,7 +127,7 @@ void NormGradRows(Dtype dtype, Dtype weight_dtype, const void* x, const void* we
             length);
       };
       int64_t row = begin;
-      for (; row + 4 <= end; row += 4) block(std::integral_constant<int, 4>(), row);
+      for (; row + 2 <= end; row += 2) block(std::integral_constant<int, 2>(), row);
       for (; row < end; ++row) block(std::integral_constant<int, 1>(), row);
     };
     if (weight_dtype == dtype) {
