@@ -67,6 +67,24 @@ TEST(InterpreterTest, RoundsWhereAsked) {
   EXPECT_THAT((*rounded)[0].floats, ElementsAre(1));
 }
 
+TEST(RoundToDtypeTest, HalvesRoundToNearestEven) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(RoundToDtype(1 + 0x1p-8, Dtype::kBF16), 1);
+  EXPECT_EQ(RoundToDtype(1 + 0x3p-8, Dtype::kBF16), 1 + 0x4p-8);
+  EXPECT_EQ(RoundToDtype(3.4e38, Dtype::kBF16), kInf);
+  EXPECT_EQ(RoundToDtype(1 + 0x1p-11, Dtype::kF16), 1);
+  EXPECT_EQ(RoundToDtype(1 + 0x3p-11, Dtype::kF16), 1 + 0x4p-11);
+  EXPECT_EQ(RoundToDtype(65519, Dtype::kF16), 65504);
+  EXPECT_EQ(RoundToDtype(-65520, Dtype::kF16), -kInf);
+  // Subnormals come in steps of 2^-24.
+  EXPECT_EQ(RoundToDtype(0x3p-25, Dtype::kF16), 0x1p-23);
+  EXPECT_EQ(RoundToDtype(0x1p-25, Dtype::kF16), 0);
+  EXPECT_EQ(RoundToDtype(0.1, Dtype::kF32), static_cast<double>(0.1f));
+  EXPECT_EQ(RoundToDtype(1e300, Dtype::kF32), kInf);
+  EXPECT_EQ(RoundToDtype(0.1, Dtype::kF64), 0.1);
+  EXPECT_TRUE(std::isnan(RoundToDtype(std::nan(""), Dtype::kBF16)));
+}
+
 // The wire carries an f32 scalar as an f32: 0.1 is not the f64 nearest to it.
 TEST(InterpreterTest, ScalarsAreRoundedOnEntry) {
   GraphBuilder builder;
