@@ -92,6 +92,29 @@ TEST(SessionTest, WhatDoesNotFitIsRefusedBeforeItRuns) {
   EXPECT_EQ(client.ReadError(huge, 1 << 20).code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST(SessionTest, TheExecutorGrowsByWhatThePlanSays) {
+  auto cluster = Cluster::Start({.device_memory = "1GiB"});
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  SessionClient client((*cluster)->address());
+  // Everything but the tensors is there: threads, libraries, a first program.
+  const ObjectId small = client.Upload({1, 2});
+  EXPECT_THAT(client.Read(client.Add(small, small), 2), ElementsAre(2, 4));
+  const pid_t executor = (*cluster)->executors().at(0);
+  const int64_t before = *AnonymousBytes(executor);
+  constexpr int64_t kElements = 10 << 20;
+  const ObjectId x = client.Upload(std::vector<float>(kElements, 1.0f));
+  ObjectId y = client.Add(x, x);
+  // Results come and go; two of them, and x, are alive at once.
+  for (int i = 0; i < 20; ++i) {
+    const ObjectId next = client.Add(x, y);
+    client.session().Release({y});
+    y = next;
+  }
+  ASSERT_TRUE(client.session().Synchronize().ok());
+  const double planned = 3.0 * kElements * sizeof(float);
+  EXPECT_NEAR(double(*AnonymousBytes(executor) - before) / planned, 1, 0.05);
+}
+
 TEST(SessionTest, AKilledExecutorEndsItsSessionOnly) {
   auto cluster = Cluster::Start({.devices = 2});
   ASSERT_TRUE(cluster.ok()) << cluster.status();
