@@ -147,7 +147,10 @@ absl::Status Tensor::Backward(const BackwardOptions& options) const {
     OutputGradients dy = std::exchange(gradients[i], {});
     const bool reached =
         std::any_of(dy.begin(), dy.end(), [](const Tensor& t) { return t.defined(); });
-    if (!reached) continue;
+    if (!reached) {
+      if (!options.retain_graph) Release(node);
+      continue;
+    }
     if (node.op == Op::kInvalid) {
       MOAI_RETURN_IF_ERROR(Accumulate(node, dy[0]));
       continue;
