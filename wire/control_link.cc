@@ -151,8 +151,9 @@ void ControlLink::Take(RawStream& stream, const FrameView& frame) {
       }
     }
     if (status.ok() && events_ != nullptr) {
+      LinkEvents* const events = events_.get();
       status = receiver_.OnFrame(
-          frame, [this](absl::string_view message) { return events_->OnMessage(message); });
+          frame, [events](absl::string_view message) { return events->OnMessage(message); });
       taken_.store(receiver_.taken(), std::memory_order_release);
       if (!frame.messages.empty()) events_->OnFrameEnd();
     }

@@ -218,7 +218,6 @@ TEST_F(ControlStreamTest, SurvivesAHundredCuts) {
   int attempts = 0;
   while (!client.ok() && ++attempts < 20) client = Connect(handler, (*proxy)->address());
   ASSERT_TRUE(client.ok()) << client.status();
-  ReliableLimits limits;
   int sent = 0;
   while ((*proxy)->cuts() < 100) {
     for (int i = 0; i < 100; ++i) {

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -73,6 +74,7 @@ class Poller {
 
   std::unique_ptr<grpc::CompletionQueue> queue_;
   bool interactive_ = false;  // of the poller's thread
+  std::atomic<uint64_t> tasks_made_ = 0;
   Mutex mutex_;
   std::unordered_set<Task*> tasks_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;  // tasks run at once, with false

@@ -48,8 +48,6 @@ SharedBytes Share(std::string text) {
 // One session of the fake server. Its executor is a TransferServer of the same process.
 class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
  public:
-  explicit FakeSession(const std::string* address) : address_(address) {}
-
   absl::Status OnMessage(absl::string_view bytes) override {
     proto::ClientMessage message;
     if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
@@ -79,7 +77,7 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
         answer.mutable_upload_grant()->set_id(upload.id());
         *answer.mutable_upload_grant()->mutable_ticket() = NewTicket(upload.id(), size, true);
         pending_uploads_.insert(upload.id());
-        return session->Queue(answer.SerializeAsString());
+        return session_->Queue(answer.SerializeAsString());
       }
       case proto::ClientMessage::kRelease:
         for (const proto::IdRange& range : message.release().ids()) {
@@ -91,13 +89,13 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
     }
     return Advance();
   }
-  void OnFrameEnd() override { session->Flush(); }
+  void OnFrameEnd() override { session()->Flush(); }
   void OnEnded(const absl::Status& why) override {
     MutexLock lock(mutex_);
     ended_ = true;
     end_ = why;
     changed_.NotifyAll();
-    session = nullptr;
+    session_ = nullptr;
   }
 
   absl::StatusOr<absl::Span<std::byte>> BeginUpload(const wire::Ticket& ticket) override {
@@ -111,7 +109,7 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
     if (status.ok()) objects_[ticket.object] = std::move(arriving_[ticket.object]);
     pending_uploads_.erase(ticket.object);
     Advance().IgnoreError();
-    if (session != nullptr) session->Flush();
+    if (session_ != nullptr) session_->Flush();
   }
   absl::StatusOr<wire::ByteSource> BeginDownload(const wire::Ticket& ticket) override {
     MutexLock lock(mutex_);
@@ -119,6 +117,10 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
     return wire::ByteSource{{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, {}};
   }
 
+  void SetTransferAddress(const std::string& address) {
+    MutexLock lock(mutex_);
+    transfer_address_ = address;
+  }
   uint64_t graphs() {
     MutexLock lock(mutex_);
     return graphs_;
@@ -141,20 +143,28 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
     MutexLock lock(mutex_);
     hold_ = hold;
     Advance().IgnoreError();
-    session->Flush();
+    session_->Flush();
+  }
+  std::shared_ptr<wire::ControlSession> session() {
+    MutexLock lock(mutex_);
+    return session_;
+  }
+  void SetSession(std::shared_ptr<wire::ControlSession> session) {
+    MutexLock lock(mutex_);
+    session_ = std::move(session);
   }
 
-  std::shared_ptr<wire::ControlSession> session;
   wire::TransferServer transfers{this};
 
  private:
-  proto::Ticket NewTicket(uint64_t object, size_t size, bool upload) {
+  proto::Ticket NewTicket(uint64_t object, size_t size, bool upload)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     wire::Ticket ticket;
     ticket.id = wire::NewRandomId();
     ticket.object = object;
     ticket.bytes = size;
     ticket.upload = upload;
-    ticket.addresses = {*address_};
+    ticket.addresses = {transfer_address_};
     EXPECT_TRUE(transfers.AddTicket(ticket).ok());
     return wire::ToProto(ticket);
   }
@@ -200,17 +210,18 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
         transfers.RemoveTicket(message.transfer_done().ticket_id());
         return absl::OkStatus();
       case proto::ClientMessage::kClose:
-        session->Close(absl::OkStatus());
+        session_->Close(absl::OkStatus());
         return absl::OkStatus();
       default:
         return absl::InvalidArgumentError("message: kind");
     }
-    return session == nullptr ? absl::OkStatus() : session->Queue(answer.SerializeAsString());
+    return session_ == nullptr ? absl::OkStatus() : session_->Queue(answer.SerializeAsString());
   }
 
-  const std::string* const address_;
   Mutex mutex_;
   CondVar changed_;
+  std::string transfer_address_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<wire::ControlSession> session_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::string> objects_ ABSL_GUARDED_BY(mutex_);
   std::map<uint64_t, std::string> arriving_ ABSL_GUARDED_BY(mutex_);
   std::set<uint64_t> pending_uploads_ ABSL_GUARDED_BY(mutex_);
@@ -228,7 +239,7 @@ class FakeSession : public wire::ControlHandler, public wire::TransferTarget {
 class FakeServer : public wire::ControlAcceptor {
  public:
   FakeServer() {
-    handler = std::make_shared<FakeSession>(&transfer_address);
+    handler = std::make_shared<FakeSession>();
     wire::StreamServerOptions options;
     options.addresses = {"127.0.0.1:0"};
     wire::StreamServer::Methods methods = handler->transfers.Methods();
@@ -236,7 +247,8 @@ class FakeServer : public wire::ControlAcceptor {
     auto started = wire::StreamServer::Start(options, std::move(methods));
     EXPECT_TRUE(started.ok()) << started.status();
     server = *std::move(started);
-    address = transfer_address = server->addresses()[0];
+    address = server->addresses()[0];
+    handler->SetTransferAddress(address);
   }
 
   absl::StatusOr<wire::Admission> OnHello(absl::string_view bytes, const wire::PeerInfo&) override {
@@ -254,13 +266,12 @@ class FakeServer : public wire::ControlAcceptor {
     welcome.set_resumed(!hello.session_id().empty());
     if (!welcome.resumed()) {
       session_ = std::make_shared<wire::ControlSession>(handler, wire::ControlSessionOptions());
-      handler->session = session_;
+      handler->SetSession(session_);
     }
     return wire::Admission{session_, welcome.resumed(), welcome.SerializeAsString()};
   }
 
   std::string address;
-  std::string transfer_address;
   std::shared_ptr<FakeSession> handler;
   std::unique_ptr<wire::StreamServer> server;
 
@@ -402,7 +413,7 @@ TEST(GrpcSession, GoesOnOverALinkThatBreaks) {
   ASSERT_TRUE(proxy.ok()) << proxy.status();
   const auto session = Connected((*proxy)->address());
   ASSERT_NE(session, nullptr);
-  server.transfer_address = (*proxy)->address();
+  server.handler->SetTransferAddress((*proxy)->address());
   (*proxy)->CutRandomly(/*seed=*/3, /*cuts=*/30, 500, 60000);
   int i = 0;
   std::vector<ObjectId> outputs;
@@ -429,7 +440,7 @@ TEST(GrpcSession, FailsEverythingWhenTheServerGoes) {
   auto server = std::make_unique<FakeServer>();
   const auto session = Connected(server->address);
   ASSERT_NE(session, nullptr);
-  server->handler->session->Close(absl::AbortedError("the operator ended it"));
+  server->handler->session()->Close(absl::AbortedError("the operator ended it"));
   server->handler->WaitForEnd().IgnoreError();
   std::byte room[1];
   const absl::Status status = session->Read(1, room);
