@@ -27,6 +27,39 @@ int64_t MatmulBytes(const Instruction& instruction, const DeviceShape& device) {
   return device.threads * std::min<int64_t>(blocks, 3 << 20) + 8192;
 }
 
+// Elements of a tensor in a layout with channels in blocks of 16.
+int64_t BlockedElements(const Operand& operand, bool weight) {
+  const Shape& s = operand.shape;
+  return (weight ? RoundUp(s[0], 16) : s[0]) * RoundUp(s[1], 16) * s[2] * s[3];
+}
+
+// oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
+// each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
+// and a few buffers per thread (conv_test holds the bound).
+int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
+  const Operand& first = instruction.inputs[0];
+  const Operand& second = instruction.inputs[1];
+  const Operand& result = instruction.outputs[0];
+  if (first.dtype != Dtype::kF32 && first.dtype != Dtype::kBF16) return 0;
+  const bool forward = instruction.op == Op::kConv2d;
+  const bool weight_last = instruction.op == Op::kConv2dGradWeight;
+  const Operand& x = forward ? first : weight_last ? second : result;
+  const Operand& y = forward ? result : first;
+  const Operand& w = weight_last ? result : second;
+  const int64_t activations = BlockedElements(x, false) + BlockedElements(y, false);
+  const int64_t weight = BlockedElements(w, true);
+  if (activations == 0 || weight == 0) return 0;
+  const int64_t element = ByteSize(first.dtype);
+  int64_t bytes = element * (activations + weight) + device.threads * (64 << 10);
+  if (weight_last) bytes += 4 * (device.threads + 1) * weight;
+  if (weight_last && element == 2) bytes += 4 * activations;
+  if (Extent(w, 1) == 1 && Extent(w, 2) == 1) {
+    const int64_t channels = RoundUp(x.shape[1], 16) + RoundUp(y.shape[1], 16);
+    bytes += device.threads * 4 * channels * y.shape[2] * y.shape[3];
+  }
+  return bytes;
+}
+
 // Partial sums of the weights' gradients: one row per chunk of at most 64 (norm.cc).
 int64_t NormGradBytes(const Instruction& instruction, int weight_gradients) {
   const Operand& x = instruction.inputs[0];
@@ -64,6 +97,10 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
   switch (instruction.op) {
     case Op::kMatmul:
       return MatmulBytes(instruction, device);
+    case Op::kConv2d:
+    case Op::kConv2dGradInput:
+    case Op::kConv2dGradWeight:
+      return ConvBytes(instruction, device);
     case Op::kLayerNormGrad:
       return NormGradBytes(instruction, 2);
     case Op::kRmsNormGrad:

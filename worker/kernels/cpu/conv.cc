@@ -1,7 +1,9 @@
-// conv2d and its gradients for every float dtype, by direct loops: each output row is summed in the
-// compute type before it is rounded. Every output element belongs to one thread.
+// conv2d and its gradients: oneDNN where it can (conv_library.cc), else direct loops, for every
+// float dtype: each output row is summed in the compute type before it is rounded, and every output
+// element belongs to one thread.
 #include <algorithm>
 
+#include "worker/kernels/cpu/conv_library.h"
 #include "worker/kernels/cpu/kernel_makers.h"
 #include "worker/kernels/cpu/parallel.h"
 #include "worker/kernels/cpu/window_rows.h"
@@ -130,6 +132,7 @@ void GradWeight(const ConvShape& s, const T* dy, const T* x, T* dweight, int64_t
 }  // namespace
 
 KernelOr MakeConvKernel(const KernelContext& context) {
+  if (std::unique_ptr<Kernel> library = MakeLibraryConvKernel(context)) return library;
   const Op op = context.instruction.op;
   const absl::Span<const int64_t> extents = context.instruction.extents;
   const Shape& a = context.input_shape(0);

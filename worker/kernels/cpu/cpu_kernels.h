@@ -11,7 +11,7 @@ namespace moai {
 
 // A KernelFactory (kernel.h). Fused instructions go to the tile kernels, the rest to one kernel per
 // op. Operands must be dense, except a matmul's (program.h). Results do not depend on
-// device.threads.
+// device.threads, but for oneDNN's matrix products and convolutions, which divide long sums by it.
 absl::StatusOr<std::unique_ptr<Kernel>> MakeCpuKernel(const Program& program, uint32_t index,
                                                       const DeviceShape& device);
 
