@@ -32,21 +32,27 @@ fail() {
   exit 1
 }
 
+# wait_for FILE WORD PROCESS NAME: until the process has written the word to the file.
+wait_for() {
+  for _ in $(seq 300); do
+    grep --quiet "$2" "$1" 2>/dev/null && return
+    kill -0 "$3" 2>/dev/null || fail "$4 ended"
+    sleep 0.1
+  done
+  fail "$4 took more than 30 seconds to start"
+}
+
 say "Starting a server and a worker on loopback"
 # Ports are whatever is free; the server writes which once it listens for workers.
 "$bin/server/moai_server" --client_addresses=127.0.0.1:0 --worker_addresses=127.0.0.1:0 \
   --address_file="$run/addresses" >"$run/server.log" 2>&1 &
 server=$!
-for _ in $(seq 100); do
-  [[ -s $run/addresses ]] && break
-  kill -0 $server 2>/dev/null || fail "the server ended"
-  sleep 0.1
-done
-[[ -s $run/addresses ]] || fail "the server took more than 10 seconds to listen"
+wait_for "$run/addresses" . $server "the server"
 clients=$(sed -n 1p "$run/addresses")
 workers=$(sed -n 2p "$run/addresses")
 "$bin/worker/moai_worker" --server="$workers" --device_memory=4GiB >"$run/worker.log" 2>&1 &
 worker=$!
+wait_for "$run/worker.log" registered $worker "the worker"
 echo "server: process $server, clients connect to $clients"
 echo "worker: process $worker, one device of 4 GiB with all cores"
 
