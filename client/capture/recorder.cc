@@ -262,6 +262,8 @@ absl::Status Recorder::StoreContents(absl::Span<Slot* const> uploads) {
     if (slot == nullptr) continue;
     Ref<LazyValue> next = std::exchange(slot->next_, nullptr);
     next->claimed_by_ = nullptr;
+    // Large bytes that ops of this graph use were uploaded for them.
+    if (next->state_ == LazyValue::State::kObject) Release(next->object_);
     if (status.ok()) {
       next->state_ = LazyValue::State::kSlot;
       next->slot_ = Ref<Slot>(slot);
