@@ -251,6 +251,8 @@ class FakeServer : public wire::ControlAcceptor {
     handler->SetTransferAddress(address);
   }
 
+  ~FakeServer() override { server = nullptr; }  // before what it calls
+
   absl::StatusOr<wire::Admission> OnHello(absl::string_view bytes, const wire::PeerInfo&) override {
     proto::Hello hello;
     if (!hello.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
