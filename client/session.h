@@ -52,6 +52,9 @@ struct SessionStats {
   uint64_t bytes_read = 0;
   uint64_t blocking_round_trips = 0;
   uint64_t reconnects = 0;
+  // Of the accelerator, as of the last Synchronize.
+  uint64_t device_bytes_in_use = 0;
+  uint64_t device_bytes_peak = 0;
 };
 
 class Session {

@@ -123,6 +123,8 @@ class SharedState : public wire::ControlClientHandler {
         OnUploadGrant(message_.upload_grant());
         break;
       case proto::ServerMessage::kSynchronizeResult:
+        device_bytes_in_use_ = message_.synchronize_result().device_bytes_in_use();
+        device_bytes_peak_ = message_.synchronize_result().device_bytes_peak();
         if (const auto call = TakeCall(message_.synchronize_result().request())) {
           call->Finish(wire::FromProto(message_.synchronize_result().status()));
         }
@@ -216,6 +218,8 @@ class SharedState : public wire::ControlClientHandler {
   }
 
   uint64_t bytes_read() const { return bytes_read_.load(); }
+  uint64_t device_bytes_in_use() const { return device_bytes_in_use_.load(); }
+  uint64_t device_bytes_peak() const { return device_bytes_peak_.load(); }
   SessionInfo info() const {
     MutexLock lock(mutex_);
     return info_;
@@ -353,6 +357,9 @@ class SharedState : public wire::ControlClientHandler {
   std::string session_id_;        // of the connection's thread
   proto::ServerMessage message_;  // likewise; kept for its memory
   std::atomic<uint64_t> bytes_read_ = 0;
+  // As the last answer to Synchronize says.
+  std::atomic<uint64_t> device_bytes_in_use_ = 0;
+  std::atomic<uint64_t> device_bytes_peak_ = 0;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -494,7 +501,9 @@ class GrpcSessionImpl : public GrpcSession {
             .feed_bytes_sent = feed_bytes_sent_,
             .bytes_read = state_->bytes_read(),
             .blocking_round_trips = blocking_round_trips_,
-            .reconnects = reconnects};
+            .reconnects = reconnects,
+            .device_bytes_in_use = state_->device_bytes_in_use(),
+            .device_bytes_peak = state_->device_bytes_peak()};
   }
 
   std::string accelerator_name() const override { return state_->accelerator(); }
