@@ -229,7 +229,8 @@ absl::Status SessionCore::CheckFeeds(const proto::Step& step, const Plan& plan) 
       const SessionObject* object = objects_.Find(feed.uploaded());
       if (object == nullptr) return UnknownId(feed.uploaded());
       MOAI_RETURN_IF_ERROR(object->poison);
-      if (object->type == type && !object->is_slot) continue;
+      // A feed is bytes: clients upload them without a dtype and shape of their own.
+      if (object->type.bytes() == type.bytes() && !object->is_slot) continue;
       return absl::InvalidArgumentError(
           absl::StrCat("feed ", i, ": id ", feed.uploaded(), " is ", ToString(object->type),
                        object->is_slot ? " and a slot" : "", ", the graph takes ", ToString(type)));
