@@ -1,4 +1,5 @@
 // moai_worker: the daemon of one node; with --executor, the process it starts for one session.
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -33,7 +34,8 @@ ABSL_FLAG(std::string, name, "", "what people call this worker; the host's name 
 ABSL_FLAG(moai::ByteSizeFlag, device_memory, moai::ByteSizeFlag{int64_t{4} << 30},
           "memory that sessions may use on each device: 512MiB, 4GiB, ...");
 ABSL_FLAG(int, devices, 1, "how many devices this machine is divided into");
-ABSL_FLAG(int, threads, 0, "threads of each device; 0: the machine's, divided by the devices");
+ABSL_FLAG(int, threads, 0,
+          "threads of each device; 0: the cores this may use, divided by the devices");
 ABSL_FLAG(std::string, token_file, "", "file with the token that the server expects of workers");
 ABSL_FLAG(std::string, socket_directory, "",
           "for the executors' Unix sockets; a directory of its own by default");
@@ -101,6 +103,13 @@ int ExecutorMain() {
   _exit(status.ok() ? 0 : 1);
 }
 
+// Fewer than the machine's where a container or taskset says so.
+int UsableCores() {
+  cpu_set_t cores;
+  if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
+  return int(std::thread::hardware_concurrency());
+}
+
 std::string ReadToken(const std::string& path) {
   std::ifstream file(path);
   std::string token((std::istreambuf_iterator<char>(file)), {});
@@ -130,7 +139,7 @@ int DaemonMain() {
     spdlog::error("--devices must be between 1 and 64, --threads not negative");
     return 2;
   }
-  if (threads == 0) threads = std::max(1, int(std::thread::hardware_concurrency()) / devices);
+  if (threads == 0) threads = std::max(1, UsableCores() / devices);
   for (int i = 0; i < devices; ++i) {
     options.devices.push_back({absl::GetFlag(FLAGS_device_memory).bytes, threads});
   }

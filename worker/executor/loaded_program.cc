@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(Program progr
     MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> kernel, make_kernel(p, i, device));
     loaded->kernels_.push_back(std::move(kernel));
   }
+  loaded->profile_ = StepProfile::Make(p);
   return loaded;
 }
 
@@ -123,8 +124,10 @@ void LoadedProgram::WriteScalar(size_t scalar, Scalar value) {
 absl::Status LoadedProgram::RunToCommit() {
   errors_.Clear();
   const KernelArguments arguments{addresses_.data(), &errors_};
+  if (profile_ != nullptr) profile_->BeginStep();
   for (uint32_t i = 0; i < program_.commit_point; ++i) {
     kernels_[i]->Run(arguments);
+    if (profile_ != nullptr) profile_->Ran(i);
     if (errors_.raised()) break;
   }
   if (!errors_.raised()) return absl::OkStatus();
@@ -137,7 +140,12 @@ absl::Status LoadedProgram::RunToCommit() {
 
 void LoadedProgram::RunFromCommit() {
   const KernelArguments arguments{addresses_.data(), &errors_};
-  for (size_t i = program_.commit_point; i < kernels_.size(); ++i) kernels_[i]->Run(arguments);
+  if (profile_ != nullptr) profile_->BeginStep();
+  for (size_t i = program_.commit_point; i < kernels_.size(); ++i) {
+    kernels_[i]->Run(arguments);
+    if (profile_ != nullptr) profile_->Ran(i);
+  }
+  if (profile_ != nullptr) profile_->EndStep();
 }
 
 }  // namespace moai

@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "program/allocation.h"
 #include "program/program.h"
+#include "worker/executor/step_profile.h"
 #include "worker/kernels/kernel.h"
 
 namespace moai {
@@ -61,6 +62,7 @@ class LoadedProgram {
   int64_t scalars_offset_ = 0;
   std::vector<int64_t> feed_offsets_;  // -1 for feeds too large to travel inline
   StepErrors errors_;
+  std::unique_ptr<StepProfile> profile_;  // null unless asked for
 };
 
 }  // namespace moai
