@@ -213,7 +213,7 @@ KernelOr MakeRowNormGradKernel(const KernelContext& context) {
                      dweight = Out(context, 1), dbias = layer ? Out(context, 2) : Address{},
                      rows = HWY_DYNAMIC_DISPATCH(NormGradRows),
                      threads = context.device.threads](const KernelArguments& arguments) {
-    std::byte* partial = chunks == 0 ? nullptr : work.at<std::byte>(arguments);
+    std::byte* partial = work.at<std::byte>(arguments);
     ParallelFor(threads, view.outer, grain, [&](int64_t begin, int64_t end, int) {
       std::byte* sums = partial + begin / grain * stride * element;
       std::memset(sums, 0, stride * element);
