@@ -218,17 +218,20 @@ absl::Status RandomProgram::AddView() {
 }
 
 absl::Status RandomProgram::WriteInPlace() {
-  std::vector<size_t> views, all;
+  std::vector<size_t> views, state, all;
   for (size_t i = 0; i < known_.size(); ++i) {
-    const Tensor& tensor = known_[i].tensor;
-    if (tensor.impl()->view) views.push_back(i);
+    const TensorImpl& impl = *known_[i].tensor.impl();
+    if (impl.view) views.push_back(i);
+    if (impl.storage->slot) state.push_back(i);
     all.push_back(i);
   }
   if (all.empty()) return absl::OkStatus();
-  const bool through_view = !views.empty() && !OneOf(4);
-  const std::vector<size_t>& from = through_view ? views : all;
+  const std::vector<size_t>& from = !views.empty() && OneOf(2)    ? views
+                                    : !state.empty() && !OneOf(4) ? state
+                                                                  : all;
   const Known target = known_[from[random_() % from.size()]];
   Tensor written = target.tensor;
+  const bool through_view = static_cast<bool>(written.impl()->view);
   const bool is_float = IsFloat(written.dtype());
   bool exact = true;
   double bound = 2;

@@ -163,6 +163,7 @@ void TeeSession::Release(absl::Span<const ObjectId> ids) {
 }
 
 absl::Status TeeSession::Read(ObjectId id, absl::Span<std::byte> destination) {
+  last_read_ = reference_.Content(id);
   if (comparing_) (void)Compare(id);  // kept in difference_
   return real_->Read(id, destination);
 }

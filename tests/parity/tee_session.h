@@ -57,8 +57,8 @@ class TeeSession : public Session {
   // How many objects have been compared.
   int64_t compared() const { return compared_; }
 
-  ReferenceSession& reference() { return reference_; }
-  Session& real() { return *real_; }
+  // What the reference had for the object that was read last.
+  const absl::StatusOr<ReferenceTensor>& reference_of_last_read() const { return last_read_; }
 
   // What was in the steps so far: only nodes that an output depends on count.
   const std::set<OpDtype>& covered() const { return covered_; }
@@ -93,6 +93,7 @@ class TeeSession : public Session {
   bool comparing_ = true;
   std::map<ObjectId, Object> objects_;
   absl::Status difference_;
+  absl::StatusOr<ReferenceTensor> last_read_ = absl::NotFoundError("nothing was read");
   std::set<OpDtype> covered_;
   int64_t compared_ = 0;
   int64_t steps_ = 0;
