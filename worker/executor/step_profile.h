@@ -4,7 +4,6 @@
 #ifndef MOAI_WORKER_EXECUTOR_STEP_PROFILE_H_
 #define MOAI_WORKER_EXECUTOR_STEP_PROFILE_H_
 
-#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -30,9 +29,13 @@ class StepProfile {
   void EndStep();
 
  private:
-  struct Times {
-    double total = 0, least = 0;  // seconds
+  struct Clocks {
+    double wall = 0, cpu = 0;  // seconds; of all threads of the process
   };
+  struct Times {
+    Clocks total, least;
+  };
+  static Clocks Now();
 
   StepProfile(const Program& program, std::string path);
   void Write() const;
@@ -40,7 +43,7 @@ class StepProfile {
   const Program& program_;
   const std::string path_;
   std::vector<Times> times_;
-  std::chrono::steady_clock::time_point last_;
+  Clocks last_;
   int64_t steps_ = 0;
 };
 
