@@ -1,8 +1,9 @@
 // Mutated control messages through the server's session and the executor behind it, kernels
 // included: no crash, no hang, errors that name the field, and enough that still run. Draws few by
 // default; the long run sets MOAI_HOSTILE_MESSAGES=1000000, under --config=asan.
-#include <algorithm>
+#include <cstdint>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "graph/builder.h"
 #include "graph/fingerprint.h"
 #include "graph/serialize.h"
@@ -28,6 +30,12 @@ namespace {
 
 constexpr int64_t kDeviceMemory = int64_t{1} << 20;
 constexpr int kMessagesOfSession = 64;
+constexpr uint64_t kFirstId = 100;  // smaller ones name nothing
+constexpr uint64_t kIdsApart = 40;
+
+absl::string_view TextOf(const absl::Status& status) {
+  return {status.message().data(), status.message().size()};
+}
 
 // A client that knows the protocol well, and breaks it in one place at a time.
 class HostileClient {
@@ -36,34 +44,43 @@ class HostileClient {
   std::string Draw(std::mt19937_64& random) {
     if (session_ == nullptr || session_->ended() || messages_ == kMessagesOfSession) Begin(random);
     ++messages_;
-    if (spoiled_) Prepare();
+    if (spoiled_) valid_error_.Update(Prepare());
     proto::ClientMessage message = Valid(random);
-    if (OneIn(random, 3) && message.has_register_graph()) {
+    if (message.has_register_graph() && OneIn(random, 3)) {
       MutateRegistration(*message.mutable_register_graph(), random);
+    } else if (message.has_step() && OneIn(random, 3)) {
+      MutateData(*message.mutable_step(), random);
     } else {
       MutateMessage(message, random);
+      if (OneIn(random, 5)) MutateMessage(message, random);
     }
-    if (OneIn(random, 5)) MutateMessage(message, random);
     std::string bytes = message.SerializeAsString();
     if (OneIn(random, 25)) MutateBytes(bytes, random);
     return bytes;
   }
 
   absl::Status Consume(absl::string_view bytes) {
-    const absl::Status status = session_->Give(bytes);
-    spoiled_ = !status.ok();
-    if (!status.ok() || session_->ended()) return status;
     proto::ClientMessage message;
-    if (!message.ParseFromArray(bytes.data(), int(bytes.size()))) return status;
-    spoiled_ = message.has_release();
-    // What became of a registration is told to the steps of its graph.
-    if (!message.has_register_graph()) return status;
-    proto::ClientMessage step = StepMessage();
-    step.mutable_step()->set_fingerprint_high(message.register_graph().fingerprint_high());
-    step.mutable_step()->set_fingerprint_low(message.register_graph().fingerprint_low());
-    return session_->Give(step.SerializeAsString());
+    const bool parsed = message.ParseFromArray(bytes.data(), int(bytes.size()));
+    const absl::Status status = Consume(bytes, parsed ? &message : nullptr);
+    Tally& tally = tallies_[parsed ? KindOf(message) : "unparsed"];
+    ++tally.messages;
+    tally.passed += status.ok();
+    return status;
   }
 
+  // How many messages of each kind came, and passed.
+  std::string Table() const {
+    std::string table;
+    for (const auto& [kind, tally] : tallies_) {
+      absl::StrAppend(&table, "  ", kind, ": ", tally.passed, " of ", tally.messages, " passed\n");
+    }
+    return table;
+  }
+
+  // What valid messages came to.
+  const absl::Status& valid_error() const { return valid_error_; }
+  // What server and executor accused each other of.
   const absl::Status& internal_error() const { return internal_error_; }
 
   void CheckInternalErrors() {
@@ -71,42 +88,73 @@ class HostileClient {
   }
 
  private:
+  struct Tally {
+    int64_t messages = 0;
+    int64_t passed = 0;
+  };
+
+  static std::string KindOf(const proto::ClientMessage& message) {
+    const auto* const field =
+        message.GetDescriptor()->FindFieldByNumber(static_cast<int>(message.kind_case()));
+    return field == nullptr ? "none" : field->name();
+  }
+
+  // `message` is what `bytes` hold, if anything.
+  absl::Status Consume(absl::string_view bytes, const proto::ClientMessage* message) {
+    const absl::Status status = session_->Give(bytes);
+    spoiled_ = !status.ok() || message == nullptr || message->has_release();
+    if (!status.ok() || session_->ended() || message == nullptr) return status;
+    // What became of a registration is told to the steps of its graph.
+    if (!message->has_register_graph()) return status;
+    proto::ClientMessage step = StepMessage();
+    step.mutable_step()->set_fingerprint_high(message->register_graph().fingerprint_high());
+    step.mutable_step()->set_fingerprint_low(message->register_graph().fingerprint_low());
+    return session_->Give(step.SerializeAsString());
+  }
+
+  // A new session with a graph whose step runs. A random one may be wrong in its data: positions
+  // that a node computed.
   void Begin(std::mt19937_64& random) {
-    CheckInternalErrors();
-    session_ = std::make_unique<LocalSession>(kDeviceMemory);
+    absl::Status status;
+    do {
+      CheckInternalErrors();
+      session_ = std::make_unique<LocalSession>(kDeviceMemory);
+      next_id_ = kFirstId;
+      captured_ = RandomGraph(random, {.nodes = int(RandomInt(random, 1, 6))});
+      bindings_ = RandomBindings(captured_, random);
+      registration_.Clear();
+      proto::RegisterGraph* registration = registration_.mutable_register_graph();
+      registration->set_fingerprint_high(captured_.fingerprint.high);
+      registration->set_fingerprint_low(captured_.fingerprint.low);
+      registration->set_graph(SerializeGraph(captured_.graph));
+      slots_.assign(captured_.graph.slot_count, 0);
+      values_.assign(captured_.graph.value_count, 0);
+      valid_error_.Update(Give(registration_));
+      status = Prepare();
+    } while (absl::StrContains(TextOf(status), " is outside [0, "));
+    valid_error_.Update(status);
     messages_ = 0;
-    next_id_ = 1;
-    captured_ = RandomGraph(random, {.nodes = int(RandomInt(random, 1, 6))});
-    bindings_ = RandomBindings(captured_, random);
-    proto::ClientMessage message;
-    proto::RegisterGraph* registration = message.mutable_register_graph();
-    registration->set_fingerprint_high(captured_.fingerprint.high);
-    registration->set_fingerprint_low(captured_.fingerprint.low);
-    registration->set_graph(SerializeGraph(captured_.graph));
-    registration_ = message;
-    Give(message);
-    slots_.assign(captured_.graph.slot_count, 0);
-    values_.assign(captured_.graph.value_count, 0);
-    spoiled_ = true;
   }
 
   // Gives the session what the next steps read, under new ids: what an earlier mutation spoiled or
   // released would make every later step fail.
-  void Prepare() {
-    for (uint64_t& id : slots_) id = next_id_++;  // those that the step creates among them
-    for (uint64_t& id : values_) id = next_id_++;
+  absl::Status Prepare() {
+    for (uint64_t& id : slots_) id = NewIds(1);  // those that the step creates among them
+    for (uint64_t& id : values_) id = NewIds(1);
+    absl::Status status;
     for (size_t i = 0; i < captured_.graph.inputs.size(); ++i) {
       const Input& input = captured_.graph.inputs[i];
       if (input.kind != InputKind::kSlot && input.kind != InputKind::kValue) continue;
       const uint64_t id = (input.kind == InputKind::kSlot ? slots_ : values_)[input.index];
-      Give(UploadMessage(id, captured_.types[input.value], bindings_[i]));
+      status.Update(Give(UploadMessage(id, captured_.types[input.value], bindings_[i])));
     }
-    Give(StepMessage());
+    status.Update(Give(StepMessage()));
     spoiled_ = false;
+    return status;
   }
 
-  void Give(const proto::ClientMessage& message) {
-    session_->Give(message.SerializeAsString()).IgnoreError();
+  absl::Status Give(const proto::ClientMessage& message) {
+    return session_->Give(message.SerializeAsString());
   }
 
   static proto::ClientMessage UploadMessage(uint64_t id, const TensorType& type,
@@ -147,9 +195,16 @@ class HostileClient {
       step->add_scalar_bits(scalars[i]);
     }
     for (std::string& feed : feeds) step->add_feeds()->set_inline_bytes(std::move(feed));
-    step->set_first_output(next_id_);
-    next_id_ += captured_.graph.outputs.size();
+    last_output_ = NewIds(captured_.graph.outputs.size());
+    step->set_first_output(last_output_);
     return message;
+  }
+
+  // Apart from all others, so that a mutated id does not take the place of the next.
+  uint64_t NewIds(uint64_t count) {
+    const uint64_t first = next_id_;
+    next_id_ += count + kIdsApart;
+    return first;
   }
 
   static void AddId(uint64_t id, proto::IdRange* range) {
@@ -166,18 +221,17 @@ class HostileClient {
       case 2:
         return registration_;
       case 3:
-        AddId(next_id_ - 1 - random() % std::min<uint64_t>(next_id_ - 1, 8),
-              message.mutable_release()->add_ids());
+        AddId(next_id_ - 1 - random() % kFirstId, message.mutable_release()->add_ids());
         return message;
       case 4:
       case 5:
         message.mutable_read()->set_request(random() % 1000);
-        message.mutable_read()->set_id(slots_.empty() ? next_id_ - 1 : slots_[0]);
+        message.mutable_read()->set_id(slots_.empty() ? last_output_ : slots_[0]);
         return message;
       case 6:
       case 7: {
         const TensorType type{Dtype::kF32, Shape{int64_t(random() % 4), 3}};
-        return UploadMessage(next_id_++, type, std::vector<std::byte>(size_t(type.bytes())));
+        return UploadMessage(NewIds(1), type, std::vector<std::byte>(size_t(type.bytes())));
       }
       case 8:
         message.mutable_synchronize()->set_request(random() % 1000);
@@ -210,14 +264,29 @@ class HostileClient {
     registration.set_graph(SerializeGraph(graph));
   }
 
+  // Well-formed, with numbers that nobody expects.
+  void MutateData(proto::Step& step, std::mt19937_64& random) {
+    for (uint64_t& bits : *step.mutable_scalar_bits()) {
+      if (OneIn(random, 2)) bits = OneIn(random, 2) ? random() : ~uint64_t{0} >> (random() % 64);
+    }
+    for (proto::Feed& feed : *step.mutable_feeds()) {
+      for (char& byte : *feed.mutable_inline_bytes()) {
+        if (OneIn(random, 4)) byte = OneIn(random, 2) ? char(random()) : char(0xff);
+      }
+    }
+  }
+
   std::unique_ptr<LocalSession> session_;
   int messages_ = 0;
-  uint64_t next_id_ = 1;
+  uint64_t next_id_ = kFirstId;
+  uint64_t last_output_ = 0;
   CapturedGraph captured_;
   std::vector<std::vector<std::byte>> bindings_;  // of each graph input
   proto::ClientMessage registration_;
   std::vector<uint64_t> slots_, values_;  // bound by the next step
   bool spoiled_ = true;                   // the bindings may be gone
+  std::map<std::string, Tally> tallies_;
+  absl::Status valid_error_;
   absl::Status internal_error_;
 };
 
@@ -252,8 +321,10 @@ TEST(HostileMessagesTest, MutatedMessagesGiveErrorsThatNameTheField) {
   const HostileReport report = RunHostile(target, HostileMessages(6000), /*seed=*/1);
   client.CheckInternalErrors();
   std::cout << "target=control messages=" << report.messages << " passed=" << report.passed
-            << " unnamed=" << report.unnamed << std::endl;
+            << " unnamed=" << report.unnamed << "\n"
+            << client.Table() << std::flush;
   EXPECT_EQ(report.unnamed, 0) << report.first_unnamed;
+  EXPECT_TRUE(client.valid_error().ok()) << client.valid_error();
   EXPECT_TRUE(client.internal_error().ok()) << client.internal_error();
   EXPECT_GE(report.passed * 5, report.messages) << "too few mutations pass";
   EXPECT_LE(report.passed * 5, report.messages * 4) << "mutations are too harmless";

@@ -24,20 +24,22 @@ struct Place {
   int index;  // -1: not of a list
 };
 
-void FindPlaces(Message& message, std::vector<Place>& places) {
+void FindPlaces(Message& message, std::mt19937_64& random, std::vector<Place>& places) {
   const Reflection& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection.ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     const bool nested = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
     if (!field->is_repeated()) {
-      places.push_back({&message, field, -1});
-      if (nested) FindPlaces(*reflection.MutableMessage(&message, field), places);
+      // A message inside is mostly changed, not dropped: that would leave little of small ones.
+      if (!nested || OneIn(random, 16)) places.push_back({&message, field, -1});
+      if (nested) FindPlaces(*reflection.MutableMessage(&message, field), random, places);
       continue;
     }
     for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
       places.push_back({&message, field, i});
-      if (nested) FindPlaces(*reflection.MutableRepeatedMessage(&message, field, i), places);
+      if (nested)
+        FindPlaces(*reflection.MutableRepeatedMessage(&message, field, i), random, places);
     }
   }
 }
@@ -140,7 +142,7 @@ void MutateElement(Message& message, const FieldDescriptor* field, int index,
 
 void MutateMessage(Message& message, std::mt19937_64& random) {
   std::vector<Place> places;
-  FindPlaces(message, places);
+  FindPlaces(message, random, places);
   if (places.empty()) return;
   const Place& place = places[random() % places.size()];
   if (place.index < 0) {
