@@ -18,17 +18,6 @@ Maker MakerFor(Op op) {
       return MakePadKernel;
     case Op::kSliceUpdate:
       return MakeSliceUpdateKernel;
-    case Op::kIota:
-      return MakeIotaKernel;
-    case Op::kFill:
-      return MakeFillKernel;
-    case Op::kTril:
-    case Op::kTriu:
-      return MakeTriangleKernel;
-    case Op::kRandomUniform:
-    case Op::kRandomNormal:
-    case Op::kRandomBernoulli:
-      return MakeRandomKernel;
     case Op::kIndexSelect:
       return MakeIndexSelectKernel;
     case Op::kIndexAdd:

@@ -10,12 +10,6 @@ namespace moai {
 KernelOr MakeConcatKernel(const KernelContext& context);
 KernelOr MakePadKernel(const KernelContext& context);
 KernelOr MakeSliceUpdateKernel(const KernelContext& context);
-// creation.cc
-KernelOr MakeIotaKernel(const KernelContext& context);
-KernelOr MakeFillKernel(const KernelContext& context);
-KernelOr MakeTriangleKernel(const KernelContext& context);
-// random.cc
-KernelOr MakeRandomKernel(const KernelContext& context);
 // indexing.cc
 KernelOr MakeIndexSelectKernel(const KernelContext& context);
 KernelOr MakeIndexAddKernel(const KernelContext& context);
