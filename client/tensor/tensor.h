@@ -16,7 +16,6 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
-#include <source_location>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -27,13 +26,12 @@
 #include "absl/types/span.h"
 #include "client/capture/ref.h"
 #include "client/session.h"
+#include "client/tensor/location.h"
 #include "client/tensor/tensor_impl.h"
 #include "graph/dtype.h"
 #include "graph/shape.h"
 
 namespace moai {
-
-using Location = std::source_location;
 
 class Tensor;
 
@@ -154,7 +152,8 @@ class Tensor {
   Tensor& RequiresGrad(bool requires_grad = true);
   // Whether gradients flow to or through it.
   bool requires_grad() const;
-  // The gradient accumulated by Backward; undefined where there is none.
+  // The gradient accumulated by Backward; undefined where there is none. Under Autocast it has the
+  // dtype of the computation, which optimizers take.
   Tensor Grad() const;
   void SetGrad(const Tensor& gradient);
   void ClearGrad();
