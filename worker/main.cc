@@ -103,6 +103,14 @@ int ExecutorMain() {
   _exit(status.ok() ? 0 : 1);
 }
 
+// Executors inherit it: the OpenMP library reads it when it is loaded. A thread of a team that
+// waits for the others spins this often, some 0.2 ms, and then sleeps. The library's own choice is
+// 15 times that, and where other processes want the cores too, the spinning keeps the awaited
+// thread from running: with eight compilers beside it, a training step took 6.6 s, against 3.4 s so.
+void BoundSpinning() {
+  if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "20000", /*overwrite=*/0);
+}
+
 // Fewer than the machine's where a container or taskset says so.
 int UsableCores() {
   cpu_set_t cores;
@@ -195,5 +203,6 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  moai::BoundSpinning();
   return moai::DaemonMain();
 }
