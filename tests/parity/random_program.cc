@@ -25,6 +25,17 @@ absl::Status Because(const absl::Status& status, absl::string_view what) {
   return absl::Status(status.code(), absl::StrCat(what, ": ", status.message()));
 }
 
+// Infinite where an element is not finite.
+double LargestMagnitude(Dtype dtype, const std::vector<std::byte>& bytes) {
+  double largest = 0;
+  for (size_t at = 0; at < bytes.size(); at += ByteSize(dtype)) {
+    const double element = LoadElement(dtype, bytes.data() + at);
+    largest = std::isfinite(element) ? std::max(largest, std::abs(element)) : INFINITY;
+    if (std::isinf(largest)) break;
+  }
+  return largest;
+}
+
 absl::Status FlushRecorded() { return Recorder::Current()->Flush(); }
 
 // A number of the program; exact in every dtype.
@@ -79,15 +90,8 @@ absl::Status RandomProgram::Settle() {
   for (Known& known : known_) {
     std::vector<std::byte> bytes(known.tensor.type().bytes());
     MOAI_RETURN_IF_ERROR(known.tensor.ReadBytes(absl::MakeSpan(bytes)));
-    const Dtype dtype = known.tensor.dtype();
-    double largest = 0;
-    bool finite = true;
-    for (size_t at = 0; at < bytes.size(); at += ByteSize(dtype)) {
-      const double element = LoadElement(dtype, bytes.data() + at);
-      finite &= std::isfinite(element);
-      largest = std::max(largest, std::abs(element));
-    }
-    if (!finite || largest > kTameMagnitude) continue;
+    const double largest = LargestMagnitude(known.tensor.dtype(), bytes);
+    if (largest > kTameMagnitude) continue;
     tame.push_back({known.tensor, true, std::max(largest, 1.0)});
   }
   // Views that reading recorded.
@@ -138,7 +142,7 @@ Tensor RandomProgram::Operand(Op op, size_t position, const TensorType& type,
     }
   }
   const Tensor made = FromContent(type, own_content);
-  if (!NeedsOwnInput(op, position)) Keep(made, true, 5);
+  if (!NeedsOwnInput(op, position)) Keep(made, true, LargestMagnitude(type.dtype, own_content));
   return made;
 }
 

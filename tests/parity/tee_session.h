@@ -84,6 +84,9 @@ class TeeSession : public Session {
     TensorType type;
     Dtype coarsest = Dtype::kF64;
     bool compared = true;  // an upload: equal from the start
+    // The step's graph that made it, and which of its values it is.
+    std::shared_ptr<const Graph> graph;
+    ValueId value = 0;
   };
   void CountNodes(const StepRequest& step);
 
