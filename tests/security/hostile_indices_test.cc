@@ -159,5 +159,15 @@ TEST_F(HostileIndicesTest, OutOfRangeCostsTheStepAndNothingElse) {
   EXPECT_EQ(cluster_->executors().size(), 1u);
 }
 
+TEST_F(HostileIndicesTest, BytesThatAreNoBoolBecomeOne) {
+  const TensorType type{Dtype::kBool, Shape{4}};
+  const ObjectId id = session_->NewIds(1);
+  const std::vector<std::byte> sent = {std::byte{0}, std::byte{1}, std::byte{2}, std::byte{255}};
+  ASSERT_TRUE(session_->Upload(id, type, Share(sent)).ok());
+  std::vector<std::byte> bytes(4);
+  ASSERT_TRUE(session_->Read(id, absl::MakeSpan(bytes)).ok());
+  EXPECT_THAT(bytes, ElementsAre(std::byte{0}, std::byte{1}, std::byte{1}, std::byte{1}));
+}
+
 }  // namespace
 }  // namespace moai

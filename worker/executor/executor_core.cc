@@ -11,6 +11,13 @@
 namespace moai {
 namespace {
 
+// Whatever a client says a bool is, kernels see 0 or 1: another byte in a C++ bool is undefined
+// behaviour.
+void MakeValid(const TensorType& type, std::byte* bytes) {
+  if (type.dtype != Dtype::kBool) return;
+  for (int64_t i = 0; i < type.bytes(); ++i) bytes[i] = std::byte(bytes[i] != std::byte{0});
+}
+
 absl::Status WithStep(uint64_t step, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("step ", step, ": ", status.message()));
 }
@@ -103,7 +110,11 @@ absl::Status ExecutorCore::Ready(Object& object) {
   if (object.arrival != nullptr) {
     object.status = object.arrival->Wait();
     object.arrival = nullptr;
-    if (!object.status.ok()) object.bytes = nullptr;
+    if (!object.status.ok()) {
+      object.bytes = nullptr;
+    } else {
+      MakeValid(object.type, object.bytes->data());
+    }
   }
   return object.status;
 }
@@ -130,6 +141,7 @@ absl::Status ExecutorCore::Upload(uint64_t id, const TensorType& type,
     }
     MOAI_ASSIGN_OR_RETURN(object.bytes, AllocateObject(type.bytes()));
     if (!bytes.empty()) memcpy(object.bytes->data(), bytes.data(), bytes.size());
+    MakeValid(type, object.bytes->data());
     return absl::OkStatus();
   };
   object.status = upload();
@@ -367,7 +379,10 @@ absl::Status ExecutorCore::BindFeeds(const StepCommand& command, LoadedProgram& 
           absl::StrCat("feed ", i, ": ", size, " bytes came, expected ", expected));
     }
     std::byte* place = object != nullptr ? object->bytes->data() : program.FeedPlace(i);
-    if (object == nullptr && size > 0) memcpy(place, feed.bytes.data(), size_t(size));
+    if (object == nullptr && size > 0) {
+      memcpy(place, feed.bytes.data(), size_t(size));
+      MakeValid(program.program().feed_types[i], place);
+    }
     program.SetFeed(i, place);
   }
   return absl::OkStatus();
