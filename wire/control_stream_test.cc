@@ -1,6 +1,9 @@
 // Control streams through real connections of one process: order, exactly once, cuts, limits,
 // leases and hostile frames.
+#include <stdlib.h>
+
 #include <atomic>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
@@ -8,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "gmock/gmock.h"
@@ -199,7 +203,11 @@ TEST_F(ControlStreamTest, EchoesInOrderAndPacksUnderLoad) {
 }
 
 TEST_F(ControlStreamTest, WorksOverUnixSockets) {
-  StartServer(absl::StrCat("unix:", ::testing::TempDir(), "/control.sock"));
+  // A socket's path has at most 107 characters, which the test's own directory may exceed.
+  char directory[] = "/tmp/moai-control-XXXXXX";
+  ASSERT_NE(mkdtemp(directory), nullptr);
+  const absl::Cleanup removal = [&] { std::filesystem::remove_all(directory); };
+  StartServer(absl::StrCat("unix:", directory, "/control.sock"));
   auto handler = std::make_shared<ClientHandler>(1);
   auto client = Connect(handler);
   ASSERT_TRUE(client.ok()) << client.status();
