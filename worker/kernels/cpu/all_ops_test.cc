@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "program/compile.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
+#include "worker/kernels/testing/graph_parity.h"
 #include "worker/kernels/testing/program_runner.h"
 
 namespace moai {
@@ -38,27 +39,6 @@ double Tolerance(Dtype dtype) {
     default:
       return 0;
   }
-}
-
-// Empty if every element agrees.
-std::string Difference(const TensorType& type, absl::Span<const std::byte> got,
-                       const ReferenceTensor& want) {
-  // Rounded to its dtype, so that what overflows there is infinite on both sides.
-  const std::vector<std::byte> want_bytes = want.ToBytes();
-  const int64_t size = ByteSize(type.dtype);
-  double scale = 1;
-  for (double value : want.floats) {
-    if (std::isfinite(value)) scale = std::max(scale, std::abs(value));
-  }
-  for (int64_t i = 0; i < type.shape.elements(); ++i) {
-    const double a = LoadElement(type.dtype, got.data() + i * size);
-    const double b = LoadElement(type.dtype, want_bytes.data() + i * size);
-    const bool same = a == b || (std::isnan(a) && std::isnan(b));
-    // Relative to the tensor's largest element: sums cancel.
-    if (same || std::abs(a - b) <= Tolerance(type.dtype) * (std::abs(b) + 0.1 * scale)) continue;
-    return absl::StrCat("element ", i, " of ", ToString(type), " is ", a, ", expected ", b);
-  }
-  return "";
 }
 
 std::string Describe(const CapturedGraph& captured) {
@@ -130,7 +110,7 @@ void CheckGraph(const CapturedGraph& captured, std::mt19937_64& random) {
       const absl::Span<std::byte> got = (*runner)->Memory(BufferKind::kOutput, i);
       ASSERT_EQ(got.size(), size_t(type.bytes()));
       if (threads == 2 || DependsOnThreads(captured.graph.nodes[0].op)) {
-        EXPECT_EQ(Difference(type, got, (*want)[i]), "") << "output " << i;
+        EXPECT_EQ(Difference(type, Tolerance(type.dtype), got, (*want)[i]), "") << "output " << i;
         results.emplace_back(got.begin(), got.end());
       } else {
         // The same bits whatever the team.

@@ -43,25 +43,6 @@ double Tolerance(const CapturedGraph& captured, Dtype dtype) {
   return tolerance;
 }
 
-// Empty if every element agrees.
-std::string Difference(const TensorType& type, double tolerance, absl::Span<const std::byte> got,
-                       const ReferenceTensor& want) {
-  const Bytes want_bytes = want.ToBytes();
-  const int64_t size = ByteSize(type.dtype);
-  double scale = 1;
-  for (double value : want.floats) {
-    if (std::isfinite(value)) scale = std::max(scale, std::abs(value));
-  }
-  for (int64_t i = 0; i < type.shape.elements(); ++i) {
-    const double a = LoadElement(type.dtype, got.data() + i * size);
-    const double b = LoadElement(type.dtype, want_bytes.data() + i * size);
-    const bool same = a == b || (std::isnan(a) && std::isnan(b));
-    if (same || std::abs(a - b) <= tolerance * (std::abs(b) + 0.1 * scale)) continue;
-    return absl::StrCat("element ", i, " of ", ToString(type), " is ", a, ", expected ", b);
-  }
-  return "";
-}
-
 BufferKind KindOf(InputKind kind) {
   switch (kind) {
     case InputKind::kSlot:
@@ -92,6 +73,24 @@ std::string Describe(const CapturedGraph& captured) {
 }
 
 }  // namespace
+
+std::string Difference(const TensorType& type, double tolerance, absl::Span<const std::byte> got,
+                       const ReferenceTensor& want) {
+  const Bytes want_bytes = want.ToBytes();
+  const int64_t size = ByteSize(type.dtype);
+  double scale = 1;
+  for (double value : want.floats) {
+    if (std::isfinite(value)) scale = std::max(scale, std::abs(value));
+  }
+  for (int64_t i = 0; i < type.shape.elements(); ++i) {
+    const double a = LoadElement(type.dtype, got.data() + i * size);
+    const double b = LoadElement(type.dtype, want_bytes.data() + i * size);
+    const bool same = a == b || (std::isnan(a) && std::isnan(b));
+    if (same || std::abs(a - b) <= tolerance * (std::abs(b) + 0.1 * scale)) continue;
+    return absl::StrCat("element ", i, " of ", ToString(type), " is ", a, ", expected ", b);
+  }
+  return "";
+}
 
 absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
                                             const std::vector<Bytes>& bindings,

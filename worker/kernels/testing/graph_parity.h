@@ -3,16 +3,25 @@
 #define MOAI_WORKER_KERNELS_TESTING_GRAPH_PARITY_H_
 
 #include <random>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "graph/builder.h"
+#include "graph/interpreter.h"
 #include "graph/testing/random_graph.h"
 #include "worker/kernels/kernel.h"
 
 namespace moai {
 
 using Bytes = std::vector<std::byte>;
+
+// Empty if every element of `got` agrees with the reference, rounded to the dtype so that what
+// overflows there is infinite on both sides; otherwise the first that does not. `tolerance` is
+// relative, in part to the tensor's largest element: sums cancel.
+std::string Difference(const TensorType& type, double tolerance, absl::Span<const std::byte> got,
+                       const ReferenceTensor& want);
 
 // Compiles the graph, checks the program (program_checker.h), runs it on `bindings` (one per graph
 // input) and returns the graph's outputs in order.
