@@ -36,6 +36,7 @@ enum class OpClass : uint8_t {
   kIndexed,    // reads or writes at positions that are data (gather, embedding, scatter)
   kWhole,      // one kernel, with a decomposition that defines it (softmax, norms, attention, ...)
   kOrder,      // order or prefix along an axis (sort, top_k, cumsum)
+  kCollective,  // exchanges elements with other devices; the partitioner's, never a client's
 };
 
 // How the dtypes of an op's inputs relate and what its outputs have.
