@@ -1,0 +1,44 @@
+// Rewrites a graph into what each device runs, under a decision for every node and axis.
+//
+// Time is an axis like those of the mesh, the last: along it, parts are micro-batches, which run
+// one after another on the same device, and Partial is accumulation. Nodes that are not split along
+// time run once: before the micro-batches where they depend on none of them, after them where they
+// need all.
+#ifndef MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
+#define MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "program/device_graph.h"
+#include "scheduler/partition/strategy.h"
+#include "scheduler/placement.h"
+
+namespace moai {
+
+struct PartitionRequest {
+  const Graph* graph = nullptr;  // verified
+  absl::Span<const int64_t> sizes;
+  absl::Span<const TensorType> types;  // of every value
+  Mesh mesh;
+  int64_t micro_batches = 1;
+  // By axis (the mesh's, then time where micro_batches > 1) and node. An input is required as
+  // Partial only where its producer made it so along that axis.
+  std::vector<std::vector<NodeStrategy>> strategies;
+  // Along the mesh's axes, by graph input (of feeds and scalars: not read, they are whole) and by
+  // graph output. An output that replaces a slot lies as the input that reads it.
+  std::vector<Placement> inputs;
+  std::vector<Placement> outputs;
+  // For which devices sizes are wanted: all, or some while plans are compared.
+  std::vector<int64_t> devices;
+};
+
+// The parts of the requested devices, in their order; they share one structure.
+// Unimplemented where a strategy asks for a redistribution that does not exist.
+absl::StatusOr<std::vector<DeviceGraph>> Partition(const PartitionRequest& request);
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
