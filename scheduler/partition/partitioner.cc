@@ -59,7 +59,7 @@ class Partitioner {
         at_{&request.mesh, request.devices, request.micro_batches, 0},
         states_(graph_.values.size()) {}
 
-  absl::StatusOr<std::vector<DeviceGraph>> Run() {
+  absl::StatusOr<PartitionedGraph> Run() {
     AddInputs();
     FindPhases();
     for (uint32_t phase = 0; phase <= last_phase_; ++phase) {
@@ -67,7 +67,7 @@ class Partitioner {
       for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
         if (phases_[node] == phase && !InLoop(node)) MOAI_RETURN_IF_ERROR(Emit(node));
       }
-      for (int64_t i = 0; i < request_.micro_batches; ++i) {
+      for (int64_t i = 0; i < (request_.sample ? 1 : request_.micro_batches); ++i) {
         at_.micro_batch = i;
         for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
           if (phases_[node] == phase && InLoop(node)) MOAI_RETURN_IF_ERROR(Emit(node));
@@ -89,10 +89,26 @@ class Partitioner {
         groups.back().push_back(request_.mesh.Group(device, axis));
       }
     }
-    return builder_.Finish(std::move(groups));
+    MarkNodes(Belongs::kOnce);
+    PartitionedGraph result;
+    for (Belongs node : belongs_) {
+      result.in_micro_batch.push_back(node == Belongs::kMicroBatch);
+    }
+    result.parts = builder_.Finish(std::move(groups));
+    return result;
   }
 
  private:
+  enum class Belongs : uint8_t { kUnknown, kOnce, kMicroBatch };
+
+  // Says of the nodes recorded since the mark before what they belong to.
+  void MarkNodes(Belongs to) {
+    belongs_.resize(builder_.graph().nodes.size(), Belongs::kUnknown);
+    for (size_t i = belongs_.size(); i-- > 0 && belongs_[i] == Belongs::kUnknown;) {
+      belongs_[i] = to;
+    }
+  }
+
   const NodeStrategy* StrategyOf(int axis, uint32_t node) const {
     return size_t(axis) < request_.strategies.size() ? &request_.strategies[axis][node] : nullptr;
   }
@@ -215,6 +231,15 @@ class Partitioner {
     if (const Version* there = Find(state, want)) {
       if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
     }
+    MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+    MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
+    // What is whole along time is made once, by whichever micro-batch needs it first.
+    MarkNodes(SplitInTime(want) ? Belongs::kMicroBatch : Belongs::kOnce);
+    Store(states_[value], want, id);
+    return id;
+  }
+
+  absl::StatusOr<ValueId> Make(ValueId value, const Placement& want) {
     ValueId id = kNotYet;
     if (const Version* source = Cheapest(value, want)) {
       MOAI_ASSIGN_OR_RETURN(id, Redistribute(builder_, source->ids[Slot(want)], Whole(value),
@@ -231,9 +256,9 @@ class Partitioner {
           id, SliceLocally(builder_, all, Whole(value), whole, time_, want[time_], at_));
     } else {
       MOAI_RETURN_IF_ERROR(Join(value));
+      MarkNodes(Belongs::kOnce);
       return Get(value, want);
     }
-    Store(state, want, id);
     return id;
   }
 
@@ -280,7 +305,7 @@ class Partitioner {
     const bool plain = factor.outer == 1;
     const int64_t micro_batch = at_.micro_batch;
     for (int64_t i = 0; i < at_.micro_batches; ++i) {
-      ValueId piece = made.ids[size_t(i)];
+      ValueId piece = made.ids[request_.sample ? 0 : size_t(i)];
       if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
       at_.micro_batch = i;
       if (!plain) {
@@ -305,7 +330,10 @@ class Partitioner {
   // -------------------------------------------------------------------------------------
 
   absl::Status Emit(uint32_t node) {
+    in_loop_ = InLoop(node);
     const absl::Status status = EmitNode(node);
+    MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+    in_loop_ = false;
     if (status.ok()) return status;
     return absl::Status(
         status.code(),
@@ -365,11 +393,13 @@ class Partitioner {
   std::vector<State> states_;
   std::vector<uint32_t> phases_;
   uint32_t last_phase_ = 0;
+  bool in_loop_ = false;          // the node at hand
+  std::vector<Belongs> belongs_;  // by recorded node
 };
 
 }  // namespace
 
-absl::StatusOr<std::vector<DeviceGraph>> Partition(const PartitionRequest& request) {
+absl::StatusOr<PartitionedGraph> Partition(const PartitionRequest& request) {
   return Partitioner(request).Run();
 }
 

@@ -33,11 +33,20 @@ struct PartitionRequest {
   std::vector<Placement> outputs;
   // For which devices sizes are wanted: all, or some while plans are compared.
   std::vector<int64_t> devices;
+  // Record the first micro-batch only, which stands for all: for comparing plans. Requires that
+  // micro-batches are of equal size.
+  bool sample = false;
 };
 
-// The parts of the requested devices, in their order; they share one structure.
+struct PartitionedGraph {
+  // Of the requested devices, in their order; they share one structure.
+  std::vector<DeviceGraph> parts;
+  // By node of that structure: belongs to a micro-batch. In a sample, it stands for all of them.
+  std::vector<bool> in_micro_batch;
+};
+
 // Unimplemented where a strategy asks for a redistribution that does not exist.
-absl::StatusOr<std::vector<DeviceGraph>> Partition(const PartitionRequest& request);
+absl::StatusOr<PartitionedGraph> Partition(const PartitionRequest& request);
 
 }  // namespace moai
 

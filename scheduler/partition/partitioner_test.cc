@@ -137,7 +137,8 @@ std::string Describe(const PartitionRequest& request) {
                     ToString(request.types[node.first_output]));
     for (const auto& axis : request.strategies) {
       absl::StrAppend(&text, " | ");
-      for (const AxisPlacement& input : axis[i].inputs) absl::StrAppend(&text, ToString(input), " ");
+      for (const AxisPlacement& input : axis[i].inputs)
+        absl::StrAppend(&text, ToString(input), " ");
       absl::StrAppend(&text, "-> ");
       for (const AxisPlacement& out : axis[i].outputs) absl::StrAppend(&text, ToString(out), " ");
     }
@@ -147,14 +148,15 @@ std::string Describe(const PartitionRequest& request) {
 }
 
 // What all devices together give. Scalars beyond the client's are the partitioner's.
-absl::StatusOr<std::vector<ReferenceTensor>> RunParts(const PartitionRequest& request,
-                                                      const std::vector<ReferenceTensor>& bindings) {
-  absl::StatusOr<std::vector<DeviceGraph>> parts = Partition(request);
-  if (!parts.ok()) return parts.status();
+absl::StatusOr<std::vector<ReferenceTensor>> RunParts(
+    const PartitionRequest& request, const std::vector<ReferenceTensor>& bindings) {
+  const absl::StatusOr<PartitionedGraph> partitioned = Partition(request);
+  if (!partitioned.ok()) return partitioned.status();
+  const std::vector<DeviceGraph>& parts = partitioned->parts;
   const Graph& graph = *request.graph;
   std::vector<DeviceRun> runs;
-  for (size_t device = 0; device < parts->size(); ++device) {
-    const DeviceGraph& part = (*parts)[device];
+  for (size_t device = 0; device < parts.size(); ++device) {
+    const DeviceGraph& part = parts[device];
     DeviceRun run{part.graph.get(), part.sizes, &part.groups, {}};
     for (size_t i = 0; i < part.graph->inputs.size(); ++i) {
       if (i < graph.inputs.size()) {
@@ -182,8 +184,8 @@ absl::StatusOr<std::vector<ReferenceTensor>> RunParts(const PartitionRequest& re
     std::vector<ReferenceTensor> pieces;
     for (const auto& result : *results) pieces.push_back(result[i]);
     absl::StatusOr<ReferenceTensor> whole =
-        JoinParts(pieces, request.types[graph.outputs[i].value],
-                  {request.mesh, request.outputs[i]}, kTolerance);
+        JoinParts(pieces, request.types[graph.outputs[i].value], {request.mesh, request.outputs[i]},
+                  kTolerance);
     if (!whole.ok()) {
       return absl::Status(whole.status().code(),
                           absl::StrCat("output ", i, ": ", whole.status().message()));
@@ -224,8 +226,8 @@ TEST(PartitionerTest, AnyDecisionsGiveWhatOneDeviceGives) {
     std::vector<ReferenceTensor> bindings;
     const auto bytes = RandomBindings(captured, random);
     for (size_t i = 0; i < bytes.size(); ++i) {
-      bindings.push_back(ReferenceTensor::FromBytes(
-          captured.types[captured.graph.inputs[i].value], bytes[i]));
+      bindings.push_back(
+          ReferenceTensor::FromBytes(captured.types[captured.graph.inputs[i].value], bytes[i]));
     }
     const auto expected = Interpret(captured.graph, captured.sizes, bindings);
     ASSERT_TRUE(expected.ok()) << expected.status();

@@ -46,8 +46,8 @@ class Assigner {
   void PlaceInputs() {
     for (const Input& input : graph_.inputs) {
       // State lies as its first reader wants it.
-      free_[input.value] = !policy_.time && (input.kind == InputKind::kSlot ||
-                                             input.kind == InputKind::kValue);
+      free_[input.value] =
+          !policy_.time && (input.kind == InputKind::kSlot || input.kind == InputKind::kValue);
       versions_[input.value].push_back({});
     }
     if (policy_.state != StateSharding::kParameters) return;

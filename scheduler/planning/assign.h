@@ -2,10 +2,10 @@
 // factors are to be split there, in order of preference, and how state is to lie.
 //
 // Heavy nodes are split along the first role of the policy that they have. Light ones follow: each
-// takes what moves the fewest bytes, given how its inputs lie by then. From this rule come the known
-// schemes: with the batch, data parallelism; with heads and ffn, tensor parallelism; with a further
-// role that only light nodes take, sequence parallelism; with the sequence before the heads,
-// Ulysses; with experts, expert parallelism.
+// takes what moves the fewest bytes, given how its inputs lie by then. From this rule come the
+// known schemes: with the batch, data parallelism; with heads and ffn, tensor parallelism; with a
+// further role that only light nodes take, sequence parallelism; with the sequence before the
+// heads, Ulysses; with experts, expert parallelism.
 #ifndef MOAI_SCHEDULER_PLANNING_ASSIGN_H_
 #define MOAI_SCHEDULER_PLANNING_ASSIGN_H_
 

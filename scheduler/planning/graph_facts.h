@@ -19,10 +19,10 @@ using RoleId = uint32_t;
 
 // Factors that stand at the same places of equal heavy nodes: the ffn of every layer is one role.
 struct Role {
-  int64_t extent = 0;    // of each of its factors
-  double flops = 0;      // of heavy nodes that can be split along it
-  bool in_feeds = false; // a dim of what comes from the client in each step
-  std::string name;      // for people: where it first stands, "matmul k 1024"
+  int64_t extent = 0;     // of each of its factors
+  double flops = 0;       // of heavy nodes that can be split along it
+  bool in_feeds = false;  // a dim of what comes from the client in each step
+  std::string name;       // for people: where it first stands, "matmul k 1024"
   std::vector<FactorId> factors;
 };
 

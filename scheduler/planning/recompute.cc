@@ -71,8 +71,7 @@ class Rewriter {
     depends_.assign(graph_.values.size(), false);
     for (ValueId value = 0; value < root_.size(); ++value) root_[value] = value;
     for (const Input& input : graph_.inputs) {
-      depends_[input.value] =
-          input.kind == InputKind::kFeed || input.kind == InputKind::kValue;
+      depends_[input.value] = input.kind == InputKind::kFeed || input.kind == InputKind::kValue;
     }
     for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];

@@ -84,8 +84,8 @@ absl::StatusOr<ReferenceTensor> JoinParts(const std::vector<ReferenceTensor>& pa
         const double value = part.floats[k];
         if (set[size_t(at)] && !(std::isnan(element) && std::isnan(value)) && element != value &&
             !(std::abs(element - value) <= tolerance * (1 + std::abs(value)))) {
-          status = absl::InternalError(absl::StrCat("device ", device, " has ", value,
-                                                    " where another has ", element));
+          status = absl::InternalError(
+              absl::StrCat("device ", device, " has ", value, " where another has ", element));
         }
         element = value;
       } else {
