@@ -92,6 +92,14 @@ GpuType FromRow(const Row& row) {
   device.attention_fraction = 0.65;
   device.attention_grad_fraction = 0.5;
   type.fast_bandwidth = row.fast_gb_s * kGiga;
+  // all_reduce of 8 GPUs: A100 235 of 300 GB/s; H100 480 of 450 with NVLink SHARP
+  // (dgxc-benchmarking, nccl/README), all_gather 320 to 340 (tables of autoparallel). PCIe without
+  // peer access: assumed.
+  const bool pcie = row.fast_gb_s < 100;
+  const bool adding_switches = row.fp8 > 0 && row.fast_gb_s >= 450 && row.fast_domain >= 8 &&
+                               !absl::StartsWith(row.name, "MI");
+  type.fast_efficiency = pcie ? 0.6 : adding_switches ? 0.75 : 0.78;
+  type.all_reduce_gain = adding_switches ? 1.42 : 1;
   type.fast_domain = row.fast_domain;
   type.network_bandwidth = row.network_gb_s * kGiga;
   return type;

@@ -16,8 +16,12 @@ namespace moai {
 // GPU.
 struct GpuType {
   DeviceModel device;
-  double fast_bandwidth = 0;  // NVLink, Infinity Fabric; PCIe where there is neither
-  int fast_domain = 8;        // GPUs that usually share the fast links
+  double fast_bandwidth = 0;      // NVLink, Infinity Fabric; PCIe where there is neither
+  double fast_efficiency = 0.75;  // share of it that collectives reach
+  // How much faster than that an all_reduce is where switches add up (NVLink SHARP); 1: they do
+  // not.
+  double all_reduce_gain = 1;
+  int fast_domain = 8;  // GPUs that usually share the fast links
   double network_bandwidth = 0;
 };
 
