@@ -38,7 +38,7 @@ int64_t BlockedElements(const Operand& operand, bool weight) {
 
 // oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
 // each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
-// and a few buffers per thread (conv_test holds the bound).
+// the windows of a small image unfolded, and a few buffers per thread (conv_test holds the bound).
 int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   const Operand& first = instruction.inputs[0];
   const Operand& second = instruction.inputs[1];
@@ -54,6 +54,8 @@ int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   if (activations == 0 || weight == 0) return 0;
   const int64_t element = ByteSize(first.dtype);
   int64_t bytes = element * (activations + weight) + device.threads * (64 << 10);
+  const int64_t unfolded = 4 * w.shape[1] * w.shape[2] * w.shape[3] * y.shape[2] * y.shape[3];
+  bytes += device.threads * std::min<int64_t>(unfolded, 256 << 10);
   if (weight_last) bytes += 4 * (device.threads + 1) * weight;
   if (weight_last && element == 2) bytes += 4 * activations;
   if (Extent(w, 1) == 1 && Extent(w, 2) == 1) {
