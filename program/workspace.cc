@@ -15,16 +15,19 @@ int64_t Extent(const Operand& operand, int dim_from_end) {
 }
 
 // What oneDNN's blocked matrix products keep beside their operands: per thread a block of A, of B
-// and of C in f32. Measured over random shapes (matmul_test holds the bound).
+// and of C in f32. Measured over random shapes (matmul_test holds the bound). Where it has no
+// product of the dtype, 16-bit floats are converted to f32 by blocks, which are smaller.
 int64_t MatmulBytes(const Instruction& instruction, const DeviceShape& device) {
   const Operand& c = instruction.outputs[0];
-  if (c.dtype != Dtype::kF32 && c.dtype != Dtype::kBF16) return 0;
+  if (!IsFloat(c.dtype) || c.dtype == Dtype::kF64) return 0;
   const Operand& a = instruction.inputs[0];
   const bool swapped = !instruction.attributes.empty() && instruction.attributes[0] != 0;
-  const int64_t k = Extent(a, swapped ? 2 : 1);
-  const int64_t m = RoundUp(Extent(c, 2), 64), n = RoundUp(Extent(c, 1), 64);
-  const int64_t blocks = 4 * (m * RoundUp(k, 64) + RoundUp(k, 64) * n + m * n);
-  return device.threads * std::min<int64_t>(blocks, 3 << 20) + 8192;
+  const int64_t m = Extent(c, 2), n = Extent(c, 1), k = Extent(a, swapped ? 2 : 1);
+  const int64_t converted = 4 * device.threads * BlockOfProduct(m, n, k).elements();
+  if (c.dtype == Dtype::kF16) return converted;
+  const ProductBlock whole{RoundUp(m, 64), RoundUp(n, 64), RoundUp(k, 64)};
+  const int64_t library = device.threads * std::min<int64_t>(4 * whole.elements(), 3 << 20) + 8192;
+  return std::max(library, converted);
 }
 
 // Elements of a tensor in a layout with channels in blocks of 16.
@@ -35,7 +38,7 @@ int64_t BlockedElements(const Operand& operand, bool weight) {
 
 // oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
 // each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
-// and a few buffers per thread (conv_test holds the bound).
+// the windows of a small image unfolded, and a few buffers per thread (conv_test holds the bound).
 int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   const Operand& first = instruction.inputs[0];
   const Operand& second = instruction.inputs[1];
@@ -51,6 +54,8 @@ int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   if (activations == 0 || weight == 0) return 0;
   const int64_t element = ByteSize(first.dtype);
   int64_t bytes = element * (activations + weight) + device.threads * (64 << 10);
+  const int64_t unfolded = 4 * w.shape[1] * w.shape[2] * w.shape[3] * y.shape[2] * y.shape[3];
+  bytes += device.threads * std::min<int64_t>(unfolded, 256 << 10);
   if (weight_last) bytes += 4 * (device.threads + 1) * weight;
   if (weight_last && element == 2) bytes += 4 * activations;
   if (Extent(w, 1) == 1 && Extent(w, 2) == 1) {
@@ -92,6 +97,13 @@ int64_t GroupIdsBytes(int64_t rows, const Operand& ids) {
 }
 
 }  // namespace
+
+// 224 KiB: half of a second-level cache. A is the largest, because a block of B that was converted
+// should serve many rows.
+ProductBlock BlockOfProduct(int64_t m, int64_t n, int64_t k) {
+  return {std::min<int64_t>(RoundUp(m, 16), 128), std::min<int64_t>(RoundUp(n, 16), 64),
+          std::min<int64_t>(RoundUp(k, 16), 256)};
+}
 
 int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device) {
   switch (instruction.op) {
