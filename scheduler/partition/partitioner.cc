@@ -1,400 +1,215 @@
 #include "scheduler/partition/partitioner.h"
 
 #include <algorithm>
-#include <optional>
+#include <memory>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "scheduler/partition/devices_builder.h"
-#include "scheduler/partition/localize.h"
-#include "scheduler/partition/redistribute.h"
+#include "scheduler/partition/pipeline_order.h"
+#include "scheduler/partition/stage_recorder.h"
 
 namespace moai {
 namespace {
-
-constexpr ValueId kNotYet = UINT32_MAX;
-
-bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
-
-// A value in one placement. Along time: one id where it is whole, else one for each micro-batch.
-struct Version {
-  Placement where;  // time last
-  std::vector<ValueId> ids;
-};
-
-struct State {
-  std::vector<Version> versions;  // the first is how it was made
-  uint32_t phase = 0;             // the loop over micro-batches in, or before, which it is made
-  bool joined = false;            // somebody needs all micro-batches of it together
-  ValueId sum = kNotYet;          // of the micro-batches so far, where they are terms
-};
-
-Op JoinOp(ReduceKind reduce) {
-  switch (reduce) {
-    case ReduceKind::kMax:
-      return Op::kMaximum;
-    case ReduceKind::kMin:
-      return Op::kMinimum;
-    case ReduceKind::kProd:
-      return Op::kMul;
-    case ReduceKind::kAnd:
-      return Op::kAnd;
-    case ReduceKind::kOr:
-      return Op::kOr;
-    case ReduceKind::kSum:
-    case ReduceKind::kNone:
-      break;
-  }
-  return Op::kAdd;
-}
 
 class Partitioner {
  public:
   explicit Partitioner(const PartitionRequest& request)
       : request_(request),
         graph_(*request.graph),
-        time_(int(request.mesh.axes.size())),
-        builder_(request.devices.size()),
-        at_{&request.mesh, request.devices, request.micro_batches, 0},
-        states_(graph_.values.size()) {}
+        facts_(request),
+        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))) {}
 
   absl::StatusOr<PartitionedGraph> Run() {
-    AddInputs();
-    FindPhases();
-    for (uint32_t phase = 0; phase <= last_phase_; ++phase) {
-      at_.micro_batch = 0;
-      for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
-        if (phases_[node] == phase && !InLoop(node)) MOAI_RETURN_IF_ERROR(Emit(node));
-      }
-      for (int64_t i = 0; i < (request_.sample ? 1 : request_.micro_batches); ++i) {
-        at_.micro_batch = i;
-        for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
-          if (phases_[node] == phase && InLoop(node)) MOAI_RETURN_IF_ERROR(Emit(node));
-        }
-      }
+    MOAI_RETURN_IF_ERROR(FindStages());
+    for (uint32_t stage = 0; stage < stages_; ++stage) recorders_[stage]->AddInputs(Present(stage));
+    for (const Input& input : graph_.inputs) MOAI_RETURN_IF_ERROR(HandOn(input.value));
+    for (uint32_t phase = 0; phase <= facts_.last_phase(); ++phase) {
+      MOAI_RETURN_IF_ERROR(RunWholeNodes(phase));
+      MOAI_RETURN_IF_ERROR(RunMicroBatches(phase));
     }
-    at_.micro_batch = 0;
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      const Output& output = graph_.outputs[i];
-      Placement want = request_.outputs[i];
-      want.resize(size_t(time_) + 1);
-      MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(output.value, want));
-      builder_.AddOutput(output.kind, id, output.index);
-    }
-    std::vector<std::vector<DeviceGroup>> groups;
-    for (int64_t device : request_.devices) {
-      groups.emplace_back();
-      for (int axis = 0; axis < time_; ++axis) {
-        groups.back().push_back(request_.mesh.Group(device, axis));
+      for (uint32_t stage = 0; stage < stages_; ++stage) {
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == StageOfOutput(i)));
       }
     }
-    MarkNodes(Belongs::kOnce);
-    PartitionedGraph result;
-    for (Belongs node : belongs_) {
-      result.in_micro_batch.push_back(node == Belongs::kMicroBatch);
-    }
-    result.parts = builder_.Finish(std::move(groups));
-    return result;
+    return Finish();
   }
 
  private:
-  enum class Belongs : uint8_t { kUnknown, kOnce, kMicroBatch };
-
-  // Says of the nodes recorded since the mark before what they belong to.
-  void MarkNodes(Belongs to) {
-    belongs_.resize(builder_.graph().nodes.size(), Belongs::kUnknown);
-    for (size_t i = belongs_.size(); i-- > 0 && belongs_[i] == Belongs::kUnknown;) {
-      belongs_[i] = to;
-    }
+  uint32_t StageOfNode(uint32_t node) const {
+    return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
   }
-
-  const NodeStrategy* StrategyOf(int axis, uint32_t node) const {
-    return size_t(axis) < request_.strategies.size() ? &request_.strategies[axis][node] : nullptr;
+  uint32_t StageOfInput(size_t input) const {
+    return request_.pipeline.used() ? request_.pipeline.chunk_of_input[input] % stages_ : 0;
   }
-  bool InLoop(uint32_t node) const {
-    const NodeStrategy* time = StrategyOf(time_, node);
-    return time != nullptr && !time->whole();
-  }
-
-  Placement InputOf(uint32_t node, size_t input) const {
-    Placement placement(size_t(time_) + 1);
-    for (int axis = 0; axis <= time_; ++axis) {
-      if (const NodeStrategy* strategy = StrategyOf(axis, node)) {
-        placement[axis] = strategy->inputs[input];
+  // State stays where it is; other results are where they are made.
+  uint32_t StageOfOutput(size_t i) const {
+    const Output& output = graph_.outputs[i];
+    if (output.kind == OutputKind::kSlot) {
+      for (size_t k = 0; k < graph_.inputs.size(); ++k) {
+        const Input& input = graph_.inputs[k];
+        if (input.kind == InputKind::kSlot && input.index == output.index) return StageOfInput(k);
       }
     }
-    return placement;
-  }
-  Placement OutputOf(uint32_t node, size_t output) const {
-    Placement placement(size_t(time_) + 1);
-    for (int axis = 0; axis <= time_; ++axis) {
-      if (const NodeStrategy* strategy = StrategyOf(axis, node)) {
-        placement[axis] = strategy->outputs[output];
-      }
-    }
-    return placement;
+    return home_[output.value];
   }
 
-  void AddInputs() {
+  bool Everywhere(InputKind kind) const {
+    return kind == InputKind::kFeed || kind == InputKind::kScalar;
+  }
+
+  absl::Status FindStages() {
+    std::vector<std::vector<int64_t>> devices(stages_);
+    for (int64_t device : request_.devices) {
+      devices[stages_ == 1 ? 0 : size_t(request_.mesh.Coordinate(device, 0))].push_back(device);
+    }
+    for (uint32_t stage = 0; stage < stages_; ++stage) {
+      if (devices[stage].empty()) {
+        return absl::InvalidArgumentError(absl::StrCat("no device of stage ", stage));
+      }
+      recorders_.push_back(std::make_unique<StageRecorder>(facts_, std::move(devices[stage])));
+    }
+    home_.assign(graph_.values.size(), 0);
+    wanted_.resize(graph_.values.size());
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      const Input& input = graph_.inputs[i];
-      Placement where(size_t(time_) + 1);
-      if (input.kind == InputKind::kSlot || input.kind == InputKind::kValue) {
-        std::copy(request_.inputs[i].begin(), request_.inputs[i].end(), where.begin());
-      }
-      std::vector<Shape> shapes;
-      for (size_t device = 0; device < builder_.devices(); ++device) {
-        shapes.push_back(LocalShapeAt(Whole(input.value), where, at_, device));
-      }
-      const ValueId id =
-          builder_.AddInput(input.kind, input.index, graph_.values[input.value].dtype, shapes);
-      states_[input.value].versions.push_back({where, {id}});
+      home_[graph_.inputs[i].value] = StageOfInput(i);
+      everywhere_.insert(Everywhere(graph_.inputs[i].kind) ? graph_.inputs[i].value : UINT32_MAX);
     }
-    // Scalars that the partitioner adds come after the client's.
-  }
-
-  const Shape& Whole(ValueId value) const { return request_.types[value].shape; }
-
-  bool SplitInTime(const Placement& where) const {
-    return where[time_].kind != PlacementKind::kReplicate;
-  }
-
-  // Whether micro-batches must be put together on the way from one placement to another: a part
-  // along time lies inside the parts along the mesh, so that where those change, it changes too.
-  bool ThroughWhole(const Placement& from, const Placement& to) const {
-    if (!SplitInTime(from)) return false;
-    if (!(from[time_] == to[time_])) return true;
-    if (!IsShard(from[time_])) return false;
-    for (int axis = 0; axis < time_; ++axis) {
-      if ((from[axis] == from[time_]) != (to[axis] == to[time_])) return true;
-    }
-    return false;
-  }
-
-  void FindPhases() {
-    phases_.resize(graph_.nodes.size());
-    std::vector<Placement> made(graph_.values.size());
-    for (const Input& input : graph_.inputs) {
-      made[input.value] = states_[input.value].versions[0].where;
-    }
-    const auto use = [&](ValueId value, const Placement& want) {
-      const bool joined = ThroughWhole(made[value], want);
-      states_[value].joined |= joined;
-      return states_[value].phase + (joined ? 1 : 0);
-    };
     for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
       const Node& n = graph_.nodes[node];
-      for (size_t i = 0; i < n.inputs.size(); ++i) {
-        phases_[node] = std::max(phases_[node], use(n.inputs[i], InputOf(node, i)));
-      }
-      for (uint32_t i = 0; i < n.output_count; ++i) {
-        states_[n.first_output + i].phase = phases_[node];
-        made[n.first_output + i] = OutputOf(node, i);
-      }
-      last_phase_ = std::max(last_phase_, phases_[node]);
+      for (uint32_t k = 0; k < n.output_count; ++k) home_[n.first_output + k] = StageOfNode(node);
+      for (ValueId input : n.inputs) Want(input, StageOfNode(node));
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      Placement want = request_.outputs[i];
-      want.resize(size_t(time_) + 1);
-      use(graph_.outputs[i].value, want);
+      Want(graph_.outputs[i].value, StageOfOutput(i));
     }
-  }
-
-  // ---- Values
-  // ------------------------------------------------------------------------------------
-
-  Version* Find(State& state, const Placement& where) {
-    for (Version& version : state.versions) {
-      if (version.where == where) return &version;
-    }
-    return nullptr;
-  }
-
-  size_t Slot(const Placement& where) const {
-    return SplitInTime(where) ? size_t(at_.micro_batch) : 0;
-  }
-
-  void Store(State& state, const Placement& where, ValueId id) {
-    Version* version = Find(state, where);
-    if (version == nullptr) {
-      state.versions.push_back({where, {}});
-      version = &state.versions.back();
-      version->ids.resize(SplitInTime(where) ? size_t(at_.micro_batches) : 1, kNotYet);
-    }
-    version->ids[Slot(where)] = id;
-  }
-
-  // The value as `want` says, for the micro-batch at hand.
-  absl::StatusOr<ValueId> Get(ValueId value, const Placement& want) {
-    State& state = states_[value];
-    if (const Version* there = Find(state, want)) {
-      if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
-    }
-    MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
-    MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
-    // What is whole along time is made once, by whichever micro-batch needs it first.
-    MarkNodes(SplitInTime(want) ? Belongs::kMicroBatch : Belongs::kOnce);
-    Store(states_[value], want, id);
-    return id;
-  }
-
-  absl::StatusOr<ValueId> Make(ValueId value, const Placement& want) {
-    ValueId id = kNotYet;
-    if (const Version* source = Cheapest(value, want)) {
-      MOAI_ASSIGN_OR_RETURN(id, Redistribute(builder_, source->ids[Slot(want)], Whole(value),
-                                             source->where, want, at_));
-    } else if (SplitInTime(want)) {
-      if (!IsShard(want[time_])) {
-        return absl::InternalError(
-            absl::StrCat("value ", value, " is wanted as ", ToString(want[time_]), " along time"));
-      }
-      Placement whole = want;
-      whole[time_] = {};
-      MOAI_ASSIGN_OR_RETURN(const ValueId all, Get(value, whole));
-      MOAI_ASSIGN_OR_RETURN(
-          id, SliceLocally(builder_, all, Whole(value), whole, time_, want[time_], at_));
-    } else {
-      MOAI_RETURN_IF_ERROR(Join(value));
-      MarkNodes(Belongs::kOnce);
-      return Get(value, want);
-    }
-    return id;
-  }
-
-  // What is there already and costs least to move, without micro-batches being put together.
-  const Version* Cheapest(ValueId value, const Placement& want) const {
-    const Version* best = nullptr;
-    double least = 0;
-    for (const Version& version : states_[value].versions) {
-      if (version.ids[Slot(version.where)] == kNotYet) continue;
-      if (SplitInTime(version.where) != SplitInTime(want) || ThroughWhole(version.where, want)) {
-        continue;
-      }
-      const double cost = RedistributionBytes(double(request_.types[value].bytes()), version.where,
-                                              want, request_.mesh);
-      if (best == nullptr || cost < least) {
-        best = &version;
-        least = cost;
-      }
-    }
-    return best;
-  }
-
-  // Puts the micro-batches of a value together, where it lies as it was made.
-  absl::Status Join(ValueId value) {
-    State& state = states_[value];
-    const Version made = state.versions[0];
-    if (!SplitInTime(made.where)) return absl::InternalError("nothing to join along time");
-    Placement whole = made.where;
-    whole[time_] = {};
-    ValueId id = state.sum;
-    if (IsShard(made.where[time_])) {
-      MOAI_ASSIGN_OR_RETURN(id, Concat(value, made));
-    }
-    if (id == kNotYet) return absl::InternalError("terms along time were not summed");
-    Store(state, whole, id);
     return absl::OkStatus();
   }
 
-  absl::StatusOr<ValueId> Concat(ValueId value, const Version& made) {
-    const AxisPlacement& factor = made.where[time_];
-    std::vector<ValueId> pieces;
-    Placement whole = made.where;
-    whole[time_] = {};
-    const bool plain = factor.outer == 1;
-    const int64_t micro_batch = at_.micro_batch;
-    for (int64_t i = 0; i < at_.micro_batches; ++i) {
-      ValueId piece = made.ids[request_.sample ? 0 : size_t(i)];
-      if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
-      at_.micro_batch = i;
-      if (!plain) {
-        MOAI_ASSIGN_OR_RETURN(piece,
-                              ViewAround(builder_, piece, Whole(value), made.where, time_, at_));
-      }
-      pieces.push_back(piece);
-    }
-    at_.micro_batch = micro_batch;
-    MOAI_ASSIGN_OR_RETURN(const ValueId joined,
-                          builder_.AddNode(Op::kConcat, pieces, {plain ? factor.dim : 1}));
-    if (plain) return joined;
-    DeviceExtents extents;
-    for (size_t device = 0; device < builder_.devices(); ++device) {
-      const Shape shape = LocalShapeAt(Whole(value), whole, at_, device);
-      extents.push_back({shape.begin(), shape.end()});
-    }
-    return builder_.AddNode(Op::kReshape, {joined}, {Whole(value).rank()}, extents);
+  void Want(ValueId value, uint32_t stage) {
+    if (stage == home_[value] || everywhere_.contains(value)) return;
+    std::vector<uint32_t>& wanted = wanted_[value];
+    if (std::find(wanted.begin(), wanted.end(), stage) == wanted.end()) wanted.push_back(stage);
   }
 
-  // ---- Nodes
-  // -------------------------------------------------------------------------------------
+  std::vector<bool> Present(uint32_t stage) const {
+    std::vector<bool> present;
+    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+      present.push_back(Everywhere(graph_.inputs[i].kind) || StageOfInput(i) == stage);
+    }
+    return present;
+  }
+
+  int32_t PairGroup(uint32_t from, uint32_t to) const {
+    return int32_t(request_.mesh.axes.size() + from * stages_ + to);
+  }
+
+  // Sends a value that was just made to the stages that will read it.
+  absl::Status HandOn(ValueId value) {
+    for (uint32_t stage : wanted_[value]) {
+      const int32_t group = PairGroup(home_[value], stage);
+      MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->Send(value, group));
+      MOAI_RETURN_IF_ERROR(recorders_[stage]->Receive(value, group));
+    }
+    return absl::OkStatus();
+  }
 
   absl::Status Emit(uint32_t node) {
-    in_loop_ = InLoop(node);
-    const absl::Status status = EmitNode(node);
-    MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
-    in_loop_ = false;
-    if (status.ok()) return status;
-    return absl::Status(
-        status.code(),
-        absl::StrCat("node ", node, " (", Name(graph_.nodes[node].op), "): ", status.message()));
-  }
-
-  absl::Status EmitNode(uint32_t node) {
+    MOAI_RETURN_IF_ERROR(recorders_[StageOfNode(node)]->EmitNode(node));
     const Node& n = graph_.nodes[node];
-    std::vector<ValueId> inputs;
-    std::vector<Placement> input_places, output_places;
-    bool divided_mean = false;
-    for (int axis = 0; axis <= time_; ++axis) {
-      const NodeStrategy* strategy = StrategyOf(axis, node);
-      divided_mean |= strategy != nullptr && strategy->kind == StrategyKind::kMean;
-    }
-    for (size_t i = 0; i < n.inputs.size(); ++i) {
-      input_places.push_back(InputOf(node, i));
-      MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(n.inputs[i], input_places.back()));
-      inputs.push_back(id);
-    }
-    for (uint32_t i = 0; i < n.output_count; ++i) output_places.push_back(OutputOf(node, i));
-    const DeviceExtents extents =
-        LocalExtents(n, OriginalExtents(n), request_.types, input_places, output_places, at_);
-    MOAI_ASSIGN_OR_RETURN(
-        ValueId first, builder_.AddNode(divided_mean ? Op::kReduceSum : n.op, inputs, n.attributes,
-                                        extents, n.numbers));
-    if (divided_mean) {
-      double elements = 1;
-      for (int32_t axis : n.attributes) elements *= double(Whole(n.inputs[0])[axis]);
-      const ValueId scale = builder_.AddConstant(builder_.dtype(first), 1 / elements);
-      MOAI_ASSIGN_OR_RETURN(first, builder_.AddNode(Op::kMul, {first, scale}));
-    }
-    for (uint32_t i = 0; i < n.output_count; ++i) {
-      State& state = states_[n.first_output + i];
-      Store(state, output_places[i], first + i);
-      if (!state.joined || output_places[i][time_].kind != PlacementKind::kPartial) continue;
-      // Terms are summed as they come, so that one is alive besides the sum.
-      if (state.sum == kNotYet) {
-        state.sum = first + i;
-      } else {
-        MOAI_ASSIGN_OR_RETURN(state.sum, builder_.AddNode(JoinOp(output_places[i][time_].reduce),
-                                                          {state.sum, first + i}));
-      }
+    for (uint32_t k = 0; k < n.output_count; ++k) {
+      MOAI_RETURN_IF_ERROR(HandOn(n.first_output + k));
     }
     return absl::OkStatus();
   }
 
-  absl::Span<const int64_t> OriginalExtents(const Node& node) const {
-    return Extents(node, request_.sizes);
+  void SetMicroBatch(int64_t micro_batch) {
+    for (auto& recorder : recorders_) recorder->SetMicroBatch(micro_batch);
+  }
+
+  absl::Status RunWholeNodes(uint32_t phase) {
+    SetMicroBatch(0);
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
+      if (facts_.phase(node) != phase || facts_.InLoop(node)) continue;
+      MOAI_RETURN_IF_ERROR(Emit(node));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RunMicroBatches(uint32_t phase) {
+    const int64_t micro_batches = request_.sample ? 1 : request_.micro_batches;
+    std::vector<uint32_t> nodes;
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
+      if (facts_.phase(node) == phase && facts_.InLoop(node)) nodes.push_back(node);
+    }
+    if (nodes.empty()) return absl::OkStatus();
+    if (stages_ == 1) {
+      for (int64_t i = 0; i < micro_batches; ++i) {
+        SetMicroBatch(i);
+        for (uint32_t node : nodes) MOAI_RETURN_IF_ERROR(Emit(node));
+      }
+      return absl::OkStatus();
+    }
+    MOAI_ASSIGN_OR_RETURN(const std::vector<std::vector<uint32_t>> legs,
+                          LegsOf(graph_, request_.pipeline, nodes));
+    for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
+      SetMicroBatch(item.micro_batch);
+      for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<DeviceGroup> GroupsOf(int64_t device, uint32_t stage) const {
+    std::vector<DeviceGroup> groups;
+    for (int axis = 0; axis < facts_.time(); ++axis) {
+      groups.push_back(request_.mesh.Group(device, axis));
+    }
+    if (stages_ == 1) return groups;
+    // Devices of the same place in other stages. Pairs of others are never named here.
+    const DeviceGroup column = request_.mesh.Group(device, 0);
+    for (uint32_t from = 0; from < stages_; ++from) {
+      for (uint32_t to = 0; to < stages_; ++to) {
+        groups.emplace_back();
+        if (from != to && (from == stage || to == stage)) {
+          groups.back() = {column[from], column[to]};
+        }
+      }
+    }
+    return groups;
+  }
+
+  PartitionedGraph Finish() {
+    PartitionedGraph result;
+    result.parts.resize(request_.devices.size());
+    result.in_micro_batch.resize(request_.devices.size());
+    for (uint32_t stage = 0; stage < stages_; ++stage) {
+      StageRecorder& recorder = *recorders_[stage];
+      const std::vector<int64_t> devices = recorder.devices();
+      const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      std::vector<std::vector<DeviceGroup>> groups;
+      for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
+      std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
+      for (size_t i = 0; i < devices.size(); ++i) {
+        const size_t at =
+            size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
+                   request_.devices.begin());
+        result.parts[at] = std::move(parts[i]);
+        result.in_micro_batch[at] = in_micro_batch;
+      }
+    }
+    return result;
   }
 
   const PartitionRequest& request_;
   const Graph& graph_;
-  const int time_;  // the axis
-  DevicesBuilder builder_;
-  Coordinates at_;
-  std::vector<State> states_;
-  std::vector<uint32_t> phases_;
-  uint32_t last_phase_ = 0;
-  bool in_loop_ = false;          // the node at hand
-  std::vector<Belongs> belongs_;  // by recorded node
+  const PartitionFacts facts_;
+  const uint32_t stages_;
+  std::vector<std::unique_ptr<StageRecorder>> recorders_;
+  std::vector<uint32_t> home_;                 // by value: the stage that makes it
+  std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it
+  std::set<ValueId> everywhere_;               // feeds and scalars
 };
 
 }  // namespace

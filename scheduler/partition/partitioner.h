@@ -18,14 +18,26 @@
 
 namespace moai {
 
+// How the nodes are spread over the stages of a pipeline. A chunk is a stretch of the model; stage
+// c % stages has chunk c (more chunks than stages: interleaved, Megatron's virtual stages).
+struct PipelineCut {
+  int64_t stages = 1;
+  uint32_t chunks = 1;
+  std::vector<uint32_t> chunk_of_node;
+  std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives
+  bool used() const { return stages > 1; }
+};
+
 struct PartitionRequest {
   const Graph* graph = nullptr;  // verified
   absl::Span<const int64_t> sizes;
   absl::Span<const TensorType> types;  // of every value
   Mesh mesh;
   int64_t micro_batches = 1;
-  // By axis (the mesh's, then time where micro_batches > 1) and node. An input is required as
-  // Partial only where its producer made it so along that axis.
+  // With a pipeline, the mesh's first axis is its stages.
+  PipelineCut pipeline;
+  // By axis (the mesh's, then time where micro_batches > 1) and node; nothing for the stages' axis.
+  // An input is required as Partial only where its producer made it so along that axis.
   std::vector<std::vector<NodeStrategy>> strategies;
   // Along the mesh's axes, by graph input (of feeds and scalars: not read, they are whole) and by
   // graph output. An output that replaces a slot lies as the input that reads it.
@@ -39,10 +51,10 @@ struct PartitionRequest {
 };
 
 struct PartitionedGraph {
-  // Of the requested devices, in their order; they share one structure.
+  // Of the requested devices, in their order; those of one stage share one structure.
   std::vector<DeviceGraph> parts;
-  // By node of that structure: belongs to a micro-batch. In a sample, it stands for all of them.
-  std::vector<bool> in_micro_batch;
+  // By part and node of its structure: belongs to a micro-batch. In a sample, it stands for all.
+  std::vector<std::vector<bool>> in_micro_batch;
 };
 
 // Unimplemented where a strategy asks for a redistribution that does not exist.

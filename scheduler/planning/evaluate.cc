@@ -28,7 +28,7 @@ class Evaluation {
       : cluster_(cluster),
         part_(partitioned.parts[0]),
         graph_(*part_.graph),
-        in_micro_batch_(partitioned.in_micro_batch),
+        in_micro_batch_(partitioned.in_micro_batch[0]),
         types_(std::move(types)),
         options_(options),
         groups_(GroupFusedNodes(graph_, types_)) {

@@ -4,14 +4,12 @@
 
 #include "base/status.h"
 #include "graph/builder.h"
-#include "graph/cost.h"
+#include "scheduler/planning/forward_pass.h"
 
 namespace moai {
 namespace {
 
 constexpr uint32_t kNobody = UINT32_MAX;
-// Values smaller than this share of the largest are not worth a second computation.
-constexpr double kSmallShare = 1.0 / 64;
 
 bool IsView(const Node& node) { return Entry(node.op).op_class == OpClass::kView; }
 bool IsHeavy(const Node& node) {
@@ -23,9 +21,12 @@ class Rewriter {
  public:
   Rewriter(const Graph& graph, absl::Span<const int64_t> sizes, absl::Span<const TensorType> types,
            RecomputeMode mode)
-      : graph_(graph), sizes_(sizes), types_(types), mode_(mode) {
-    FindProducers();
-    FindPeak();
+      : graph_(graph),
+        sizes_(sizes),
+        types_(types),
+        mode_(mode),
+        pass_(FindForwardPass(graph, types)),
+        producer_(pass_.producer) {
     ChooseKept();
   }
 
@@ -39,7 +40,7 @@ class Rewriter {
       const Node& node = graph_.nodes[i];
       std::vector<ValueId> inputs;
       for (ValueId input : node.inputs) {
-        if (i > peak_ && !kept_[input]) {
+        if (i > pass_.turn && !kept_[input]) {
           MOAI_ASSIGN_OR_RETURN(const ValueId value, Again(input));
           inputs.push_back(value);
         } else {
@@ -65,106 +66,24 @@ class Rewriter {
   }
 
  private:
-  void FindProducers() {
-    producer_.assign(graph_.values.size(), kNobody);
-    root_.resize(graph_.values.size());
-    depends_.assign(graph_.values.size(), false);
-    for (ValueId value = 0; value < root_.size(); ++value) root_[value] = value;
-    for (const Input& input : graph_.inputs) {
-      depends_[input.value] = input.kind == InputKind::kFeed || input.kind == InputKind::kValue;
-    }
-    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      bool depends = false;
-      for (ValueId input : node.inputs) depends = depends || depends_[input];
-      for (uint32_t k = 0; k < node.output_count; ++k) {
-        producer_[node.first_output + k] = i;
-        depends_[node.first_output + k] = depends;
-      }
-      if (IsView(node) && !node.inputs.empty() && producer_[node.inputs[0]] != kNobody) {
-        root_[node.first_output] = root_[node.inputs[0]];
-      }
-    }
-  }
-
-  // Where most bytes of values that nodes made are alive.
-  void FindPeak() {
-    std::vector<uint32_t> last(graph_.values.size(), 0);
-    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      for (ValueId input : graph_.nodes[i].inputs) last[root_[input]] = i;
-    }
-    std::vector<int64_t> dies(graph_.nodes.size() + 1, 0);
-    int64_t alive = 0, most = -1;
-    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      for (uint32_t k = 0; k < node.output_count; ++k) {
-        const ValueId value = node.first_output + k;
-        if (root_[value] != value) continue;
-        alive += types_[value].bytes();
-        dies[std::max(last[value], i)] += types_[value].bytes();
-        largest_ = std::max(largest_, types_[value].bytes());
-      }
-      if (alive > most) {
-        most = alive;
-        peak_ = i;
-      }
-      alive -= dies[i];
-    }
-  }
-
-  // kept_: what the nodes after the peak read as it was made.
+  // kept_: what the nodes after the turn read as it was made.
   void ChooseKept() {
     kept_.assign(graph_.values.size(), true);
     if (mode_ == RecomputeMode::kNone) return;
-    const std::vector<bool> narrow = NarrowValues();
-    for (uint32_t i = 0; i <= peak_ && i < graph_.nodes.size(); ++i) {
+    for (uint32_t i = 0; i <= pass_.turn && i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
       for (uint32_t k = 0; k < node.output_count; ++k) {
         const ValueId value = node.first_output + k;
         // What does not depend on the step's data (weights in another dtype, tables) is kept.
-        if (!depends_[value]) continue;
+        if (!pass_.depends[value]) continue;
         if (mode_ == RecomputeMode::kFull) {
-          kept_[value] = narrow[value];
+          kept_[value] = pass_.narrow_value[value];
         } else {
-          kept_[value] = IsHeavy(node) || narrow[value] || IsSmall(value);
+          kept_[value] = IsHeavy(node) || pass_.narrow_value[value] || pass_.small[value];
         }
         if (IsView(node)) kept_[value] = kept_[node.inputs[0]];
       }
     }
-  }
-
-  bool IsSmall(ValueId value) const {
-    return double(types_[value].bytes()) < kSmallShare * double(largest_);
-  }
-
-  // The only large values that the rest of the forward pass needs at some place.
-  std::vector<bool> NarrowValues() const {
-    std::vector<bool> narrow(graph_.values.size(), false);
-    std::vector<uint32_t> last(graph_.values.size(), 0);
-    for (uint32_t i = 0; i <= peak_ && i < graph_.nodes.size(); ++i) {
-      for (ValueId input : graph_.nodes[i].inputs) last[root_[input]] = i;
-    }
-    std::vector<std::vector<ValueId>> dies(graph_.nodes.size() + 1);
-    size_t alive = 0;
-    ValueId sum_of_alive = 0;  // the one that is alive, where only one is
-    for (uint32_t i = 0; i <= peak_ && i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      for (uint32_t k = 0; k < node.output_count; ++k) {
-        const ValueId value = node.first_output + k;
-        if (root_[value] != value || !depends_[value] || IsSmall(value) || last[value] <= i) {
-          continue;
-        }
-        ++alive;
-        sum_of_alive += value;
-        dies[last[value]].push_back(value);
-      }
-      for (ValueId value : dies[i]) {
-        --alive;
-        sum_of_alive -= value;
-      }
-      if (alive == 1) narrow[sum_of_alive] = true;
-    }
-    return narrow;
   }
 
   void AddInputs(size_t& next_input, ValueId& next_value) {
@@ -213,11 +132,8 @@ class Rewriter {
   const absl::Span<const int64_t> sizes_;
   const absl::Span<const TensorType> types_;
   const RecomputeMode mode_;
-  std::vector<uint32_t> producer_;  // by value: its node
-  std::vector<ValueId> root_;       // by value: what it is a view of
-  std::vector<bool> depends_;       // by value: on the step's data
-  uint32_t peak_ = 0;
-  int64_t largest_ = 0;
+  const ForwardPass pass_;
+  const std::vector<uint32_t>& producer_;
   std::vector<bool> kept_;
   GraphBuilder builder_;
   std::vector<ValueId> first_;  // by value of the original: in the new graph
