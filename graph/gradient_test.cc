@@ -106,8 +106,11 @@ std::vector<Gradient> Gradients() {
          return {f.in(1), f.dy};
        },
        [](const Forward& f) {
-         return OpDetails{.attributes = {static_cast<int32_t>(Dtype::kF64)},
-                          .extents = {f.in_extent(0, 0)}};
+         OpDetails details{.attributes = {static_cast<int32_t>(Dtype::kF64)},
+                           .extents = {f.in_extent(0, 0)}};
+         details.extents.insert(details.extents.end(), f.spec.extents.begin(),
+                                f.spec.extents.end());
+         return details;
        }},
       {Op::kConv2d,
        Op::kConv2dGradInput,
