@@ -24,7 +24,8 @@ struct Device {
   std::vector<TensorType> types;
   std::unique_ptr<reference::Execution> execution;
 
-  bool waits() const { return !execution->done(); }
+  // False also for one that has met the others and has nodes of its own to run.
+  bool waits() const { return !execution->done() && IsCollective(execution->node().op); }
   // Of the collective at which it stands. Requires waits().
   const Group& group() const {
     const Node& node = execution->node();
