@@ -107,6 +107,12 @@ class Assigner {
       if (std::find(versions.begin(), versions.end(), strategy.inputs[i]) != versions.end()) {
         return true;
       }
+      // Where state is split, what becomes of a gradient may be, as the state is.
+      if (policy_.state != StateSharding::kNone &&
+          versions[0].kind == PlacementKind::kPartial &&
+          strategy.inputs[i] == SplitOfState(node.inputs[i])) {
+        return true;
+      }
     }
     return false;
   }
