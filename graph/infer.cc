@@ -173,6 +173,17 @@ absl::Status InferSizes(const NodeSizes& sizes) {
       return InferAttentionGrad(sizes);
     case Op::kRotary:
       return InferRotary(sizes);
+    case Op::kAllGather:
+      return InferAllGather(sizes);
+    case Op::kReduceScatter:
+      return InferReduceScatter(sizes);
+    case Op::kAllToAll:
+      return InferAllToAll(sizes);
+    case Op::kBroadcastFromFirst:
+    case Op::kRecv:
+      return InferShapeExtents(sizes);
+    case Op::kSend:
+      return InferSend(sizes);
     default:
       return InferFromSignature(sizes);
   }

@@ -74,6 +74,12 @@ absl::Status InferAttention(const NodeSizes& sizes);
 absl::Status InferAttentionGrad(const NodeSizes& sizes);
 absl::Status InferRotary(const NodeSizes& sizes);
 
+// infer_collective.cc
+absl::Status InferAllGather(const NodeSizes& sizes);
+absl::Status InferReduceScatter(const NodeSizes& sizes);
+absl::Status InferAllToAll(const NodeSizes& sizes);
+absl::Status InferSend(const NodeSizes& sizes);
+
 }  // namespace moai::infer_internal
 
 #endif  // MOAI_GRAPH_INFER_INTERNAL_H_

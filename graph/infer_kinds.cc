@@ -47,6 +47,9 @@ absl::Status CheckAttribute(const Node& node, const AttributeSpec& spec, int32_t
     case AttributeKind::kNonNegative:
       if (value >= 0) break;
       return Invalid(node, "attribute ", spec.name, " must be 0 or more, got ", value);
+    case AttributeKind::kReduce:
+      if (value > 0 && value <= static_cast<int32_t>(ReduceKind::kOr)) break;
+      return Invalid(node, "attribute ", spec.name, " is ", value, ", which is no reduction");
     case AttributeKind::kAny:
       break;
   }
@@ -224,6 +227,13 @@ absl::Status InferRanks(const Node& node, const OpEntry& entry, const OpSchema& 
   }
   if ((node.op == Op::kTril || node.op == Op::kTriu) && inputs.rank(0) < 2) {
     return Invalid(node, "input 0 must have rank 2 or more, got rank ", inputs.rank(0));
+  }
+  if (node.op == Op::kBroadcastFromFirst && inputs.rank(0) != outputs[0].rank) {
+    return Invalid(node, "input 0 must have rank ", int{outputs[0].rank}, ", got rank ",
+                   inputs.rank(0));
+  }
+  if (node.op == Op::kAllToAll && node.attributes[0] == node.attributes[1]) {
+    return Invalid(node, "axis and split_axis must differ, got ", node.attributes[0], " for both");
   }
   return absl::OkStatus();
 }

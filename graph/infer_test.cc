@@ -209,7 +209,7 @@ TEST(InferNodeTest, ExtremeSizesAreRefusedOrWithinLimits) {
                               std::numeric_limits<int64_t>::max()};
   std::mt19937_64 random(1);
   int64_t accepted = 0, refused = 0;
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (int draw = 0; draw < 8; ++draw) {
       const std::vector<Dtype> dtypes = DtypesOf(entry.op);
       const CapturedGraph captured =

@@ -36,6 +36,8 @@ absl::Status RunPrimitive(const reference::NodeRun& run) {
       return reference::RunIndexed(run);
     case OpClass::kOrder:
       return reference::RunOrder(run);
+    case OpClass::kCollective:
+      return reference::NotOfThisFamily(run);
     case OpClass::kWhole:
       break;
   }

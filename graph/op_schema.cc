@@ -127,10 +127,11 @@ void ParseSignature(const OpEntry& entry, OpSchema& schema) {
 
 AttributeKind KindOfAttribute(absl::string_view name) {
   if (name == "dtype") return AttributeKind::kDtype;
-  if (name == "axis") return AttributeKind::kAxis;
+  if (name == "axis" || name == "split_axis") return AttributeKind::kAxis;
   if (name == "axes...") return AttributeKind::kAxes;
   if (name == "rank") return AttributeKind::kRank;
-  if (name == "instance") return AttributeKind::kNonNegative;
+  if (name == "instance" || name == "group") return AttributeKind::kNonNegative;
+  if (name == "reduce") return AttributeKind::kReduce;
   if (name == "ignore_index") return AttributeKind::kAny;
   return AttributeKind::kFlag;
 }
@@ -139,7 +140,7 @@ void ParseAttributes(const OpEntry& entry, OpSchema& schema) {
   for (absl::string_view word : Words(entry.attributes)) {
     const int position = static_cast<int>(schema.attributes.size());
     const AttributeKind kind = KindOfAttribute(word);
-    if (kind == AttributeKind::kAxis) schema.axis_attribute = position;
+    if (word == "axis") schema.axis_attribute = position;
     if (kind == AttributeKind::kAxes) schema.axes_attribute = position;
     if (kind == AttributeKind::kRank) schema.rank_attribute = position;
     if (kind == AttributeKind::kDtype) schema.dtype_attribute = position;

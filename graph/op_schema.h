@@ -51,6 +51,7 @@ enum class AttributeKind : uint8_t {
   kRank,         // the rank of the output, 0 .. kMaxRank
   kFlag,         // 0 or 1
   kNonNegative,  // 0 or more
+  kReduce,       // a ReduceKind other than kNone
   kAny,
   kAxes,  // takes the rest; distinct dims
 };

@@ -195,7 +195,7 @@ void ExpectNear(const ReferenceTensor& got, const ReferenceTensor& expected) {
 TEST(SignatureSplitTest, PartsMakeTheWhole) {
   std::mt19937_64 random(1);
   std::map<IndexKind, int> splits;
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     SCOPED_TRACE(std::string(entry.name));
     for (int draw = 0; draw < 25; ++draw) {
       const CapturedGraph captured =

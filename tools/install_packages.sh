@@ -13,6 +13,8 @@ packages=(
   libabsl-dev libspdlog-dev libxxhash-dev nlohmann-json3-dev
   # CPU kernels.
   libdnnl-dev libhwy-dev
+  # Messages between executors.
+  libgloo-dev
   # Tests and benchmarks.
   libgtest-dev libgmock-dev libbenchmark-dev
   # Scripts.
