@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/mutex.h"
 
 namespace moai {
@@ -18,6 +19,7 @@ struct DeviceProfile {
   std::string kind;          // "cpu"
   int64_t memory_bytes = 0;  // what sessions may use
   int threads = 1;           // that its kernels use
+  friend bool operator==(const DeviceProfile&, const DeviceProfile&) = default;
 };
 
 struct Lease {
@@ -34,10 +36,11 @@ class Pool {
   // Its leases end with it: releasing them later does nothing.
   void RemoveWorker(uint64_t worker);
 
-  // The free device with the most memory, of equal ones the first. ResourceExhausted where all are
-  // in use, Unavailable where there is no worker.
-  absl::StatusOr<Lease> Acquire();
-  void Release(const Lease& lease);
+  // So many free devices of at least so much memory: alike and on as few workers as can be, with
+  // the most memory, of equal ones the first. In order of workers, then devices. ResourceExhausted
+  // where too many are in use or too few exist, Unavailable where there is no worker.
+  absl::StatusOr<std::vector<Lease>> Acquire(size_t count, int64_t memory_bytes = 0);
+  void Release(absl::Span<const Lease> leases);
 
   // Of all devices, free or not.
   std::vector<DeviceProfile> Profiles() const;

@@ -1,5 +1,6 @@
 #include "server/front_door.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -19,10 +20,11 @@ std::string ForLog(absl::string_view name) { return absl::CHexEscape(name.substr
 
 }  // namespace
 
-FrontDoor::FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
-                     std::string token, std::chrono::seconds lease)
+FrontDoor::FrontDoor(Pool* pool, Planner* planner, FlavorChoice* flavors, ThreadPool* planning,
+                     WorkerRegistry* workers, std::string token, std::chrono::seconds lease)
     : pool_(pool),
       planner_(planner),
+      flavors_(flavors),
       planning_(planning),
       workers_(workers),
       token_(std::move(token)),
@@ -65,57 +67,72 @@ absl::StatusOr<wire::Admission> FrontDoor::Resume(const proto::Hello& hello,
   welcome.set_session_id(hello.session_id());
   welcome.set_job_id(entry->second.job);
   welcome.set_resumed(true);
-  welcome.set_accelerator(FlavorName(entry->second.device));
-  welcome.set_memory_bytes(uint64_t(entry->second.device.memory_bytes));
+  welcome.set_accelerator(entry->second.accelerator);
+  welcome.set_memory_bytes(uint64_t(entry->second.memory_bytes));
   return wire::Admission{stream, true, welcome.SerializeAsString()};
 }
 
 absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, proto::Welcome welcome,
                                                  const wire::PeerInfo& peer) {
-  MOAI_ASSIGN_OR_RETURN(const Lease lease, pool_->Acquire());
+  MOAI_ASSIGN_OR_RETURN(const Flavor flavor, flavors_->Current({.token = hello.token()}));
+  MOAI_ASSIGN_OR_RETURN(
+      const std::vector<Lease> leases,
+      pool_->Acquire(size_t(std::max(1, flavor.devices)), flavor.device_memory_bytes));
   const std::string session_id = wire::NewRandomId();
-  uint64_t job = 0;
+  Entry entry;
   {
     MutexLock lock(mutex_);
-    job = next_job_++;
+    entry.job = next_job_++;
   }
-  const std::string label = absl::StrCat(job);
-  auto session = std::make_shared<Session>(
-      label, SessionSettings{.devices = {lease.profile}, .flavors = pool_->Profiles()}, planner_,
-      planning_, [this, session_id] { Forget(session_id); });
-  auto executor = workers_->StartExecutor(lease, session);
-  if (!executor.ok()) {
-    pool_->Release(lease);
-    return executor.status();
+  const std::string label = absl::StrCat(entry.job);
+  SessionSettings settings;
+  settings.executors = ExecutorDevices(leases);
+  for (const Lease& lease : leases) {
+    settings.devices.push_back(lease.profile);
+    entry.memory_bytes += lease.profile.memory_bytes;
+  }
+  // What one device is short of, a larger one has; what several are is not known here.
+  if (leases.size() == 1) settings.flavors = pool_->Profiles();
+  auto session = std::make_shared<Session>(label, std::move(settings), planner_, planning_,
+                                           [this, session_id] { Forget(session_id); });
+  auto executors = workers_->StartExecutors(leases, session);
+  if (!executors.ok()) {
+    pool_->Release(leases);
+    return executors.status();
   }
   auto stream =
       std::make_shared<wire::ControlSession>(session, wire::ControlSessionOptions{.lease = lease_});
   session->SetClient(stream);
+  entry.stream = stream;
+  entry.executors = *std::move(executors);
+  DeviceProfile whole = leases[0].profile;
+  whole.memory_bytes = entry.memory_bytes;
+  entry.accelerator = flavor.name.empty() ? FlavorName(whole) : flavor.name;
+  welcome.set_session_id(session_id);
+  welcome.set_job_id(entry.job);
+  welcome.set_accelerator(entry.accelerator);
+  welcome.set_memory_bytes(uint64_t(entry.memory_bytes));
   {
     MutexLock lock(mutex_);
-    sessions_[session_id] = {stream, job, *executor, lease.profile};
+    sessions_[session_id] = std::move(entry);
   }
-  welcome.set_session_id(session_id);
-  welcome.set_job_id(job);
-  welcome.set_accelerator(FlavorName(lease.profile));
-  welcome.set_memory_bytes(uint64_t(lease.profile.memory_bytes));
   spdlog::info(
-      "session started session={} client=\"{}\" pid={} host=\"{}\" peer={} worker={} device={}",
+      "session started session={} client=\"{}\" pid={} host=\"{}\" peer={} devices={} workers={}",
       label, ForLog(hello.process_name()), hello.process_id(), ForLog(hello.host_name()),
-      peer.address, lease.worker, lease.device);
+      peer.address, leases.size(), ExecutorDevices(leases).size());
   return wire::Admission{stream, false, welcome.SerializeAsString()};
 }
 
 void FrontDoor::Forget(const std::string& session_id) {
-  uint64_t executor = 0;
+  std::vector<uint64_t> executors;
   {
     MutexLock lock(mutex_);
     auto entry = sessions_.find(session_id);
     if (entry == sessions_.end()) return;
-    executor = entry->second.executor;
+    executors = std::move(entry->second.executors);
     sessions_.erase(entry);
   }
-  workers_->StopExecutor(executor);
+  workers_->StopExecutors(executors);
 }
 
 }  // namespace moai

@@ -29,7 +29,7 @@ void ListSlots(RegisteredGraph& graph) {
 }  // namespace
 
 GraphRegistry::GraphRegistry(Planner* planner, std::vector<DeviceProfile> devices,
-                             std::function<void(uint32_t program)> unload,
+                             std::function<void(const LoadedParts& parts)> unload,
                              const RegistryLimits& limits)
     : planner_(planner),
       devices_(std::move(devices)),
@@ -47,7 +47,7 @@ absl::StatusOr<RegisteredGraph*> GraphRegistry::Register(const Fingerprint& fing
   }
   auto graph = std::make_unique<RegisteredGraph>();
   graph->fingerprint = fingerprint;
-  graph->structure = next_structure_++;
+  graph->name = next_name_++;
   graph->status = Prepare(*graph, bytes);
   graph_bytes_ += bytes.size();
   RegisteredGraph* registered = graph.get();
@@ -76,14 +76,14 @@ RegisteredGraph* GraphRegistry::Find(const Fingerprint& fingerprint) {
 }
 
 bool GraphRegistry::HasPlan(const RegisteredGraph& graph, absl::Span<const int64_t> sizes) const {
-  return plans_.contains(Key{graph.structure, sizes});
+  return plans_.contains(Key{graph.name, sizes});
 }
 
 PlannedProgram* GraphRegistry::Plan(RegisteredGraph& graph) {
-  if (auto found = plans_.find(Key{graph.structure, graph.sizes}); found != plans_.end()) {
+  if (auto found = plans_.find(Key{graph.name, graph.sizes}); found != plans_.end()) {
     recent_.splice(recent_.begin(), recent_, found->second);
   } else {
-    PlannedProgram program{next_program_++, graph.sizes};
+    PlannedProgram program{{next_program_++, {}}, graph.sizes};
     auto plan = MakePlan(graph);
     if (plan.ok()) {
       program.plan = *std::move(plan);
@@ -94,7 +94,7 @@ PlannedProgram* GraphRegistry::Plan(RegisteredGraph& graph) {
     const size_t cost = 16 + graph.sizes.size() + (program.plan ? program.plan->instructions : 0);
     cost_ += cost;
     recent_.push_front({std::move(program), &graph, cost});
-    plans_.emplace(Key{graph.structure, recent_.front().program.sizes}, recent_.begin());
+    plans_.emplace(Key{graph.name, recent_.front().program.sizes}, recent_.begin());
   }
   graph.planned = &recent_.front().program;
   while (cost_ > limits_.max_instructions && recent_.size() > 1) ForgetOne();
@@ -107,8 +107,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> GraphRegistry::MakePlan(const Regist
         absl::StrCat("sizes: ", graph.sizes.size(), " came, expected ", graph.graph->extent_count));
   }
   MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*graph.graph, graph.sizes));
-  return planner_->MakePlan(
-      {graph.graph, graph.compiled.get(), graph.sizes, types, devices_});
+  return planner_->MakePlan({graph.graph, graph.compiled.get(), graph.sizes, types, devices_});
 }
 
 void GraphRegistry::ForgetOne() {
@@ -119,9 +118,10 @@ void GraphRegistry::ForgetOne() {
   RegisteredGraph& graph = *oldest->graph;
   if (graph.planned == &oldest->program) graph.planned = nullptr;
   if (graph.checked_plan == &oldest->program) graph.checked_plan = nullptr;
-  if (oldest->program.loaded) unload_(oldest->program.program);
+  if (graph.arranged_plan == &oldest->program) graph.arranged_plan = nullptr;
+  if (!oldest->program.loaded.structures.empty()) unload_(oldest->program.loaded);
   cost_ -= oldest->cost;
-  plans_.erase(Key{graph.structure, oldest->program.sizes});
+  plans_.erase(Key{graph.name, oldest->program.sizes});
   recent_.erase(oldest);
 }
 

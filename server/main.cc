@@ -28,6 +28,7 @@ ABSL_FLAG(int, lease_seconds, 60, "how long the session of a client that disappe
 ABSL_FLAG(int, worker_lease_seconds, 10, "how long a worker that disappeared is waited for");
 ABSL_FLAG(int, stream_threads, 1, "threads that take messages, for clients and for workers each");
 ABSL_FLAG(int, planning_threads, 1, "threads that verify and plan graphs");
+ABSL_FLAG(int, devices_per_session, 1, "how many devices a client's accelerator has");
 ABSL_FLAG(int, wait_for_workers, 0, "listen for clients only when so many workers have registered");
 ABSL_FLAG(std::string, address_file, "",
           "write the addresses that were taken here, clients' in the first line, workers' in the "
@@ -71,9 +72,10 @@ int Main() {
   options.worker_lease_seconds = absl::GetFlag(FLAGS_worker_lease_seconds);
   options.stream_threads = absl::GetFlag(FLAGS_stream_threads);
   options.planning_threads = absl::GetFlag(FLAGS_planning_threads);
+  options.devices_per_session = absl::GetFlag(FLAGS_devices_per_session);
   if (options.lease_seconds < 1 || options.worker_lease_seconds < 1 || options.stream_threads < 1 ||
-      options.planning_threads < 1) {
-    spdlog::error("leases and numbers of threads must be at least 1");
+      options.planning_threads < 1 || options.devices_per_session < 1) {
+    spdlog::error("leases and numbers of threads and devices must be at least 1");
     return 2;
   }
   if (!ReadToken(absl::GetFlag(FLAGS_client_token_file), options.client_token) ||

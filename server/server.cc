@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "scheduler/planner.h"
 #include "scheduler/pool.h"
+#include "server/flavor_choice.h"
 #include "server/front_door.h"
 #include "server/thread_pool.h"
 #include "server/worker_registry.h"
@@ -17,11 +18,12 @@ class Server::Impl {
  public:
   explicit Impl(const ServerOptions& options)
       : options_(options),
-        planner_(MakeOneDevicePlanner()),
+        planner_(MakeReplicatingPlanner()),
+        flavors_(MakeFixedFlavor(options.devices_per_session)),
         planning_(options.planning_threads),
         workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
-        front_door_(&pool_, planner_.get(), &planning_, &workers_, options.client_token,
-                    std::chrono::seconds(options.lease_seconds)) {}
+        front_door_(&pool_, planner_.get(), flavors_.get(), &planning_, &workers_,
+                    options.client_token, std::chrono::seconds(options.lease_seconds)) {}
 
   absl::Status ListenForWorkers() {
     MOAI_ASSIGN_OR_RETURN(
@@ -56,6 +58,7 @@ class Server::Impl {
   const ServerOptions options_;
   Pool pool_;
   std::unique_ptr<Planner> planner_;
+  std::unique_ptr<FlavorChoice> flavors_;
   ThreadPool planning_;
   WorkerRegistry workers_;
   FrontDoor front_door_;

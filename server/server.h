@@ -1,4 +1,4 @@
-// The front door: takes clients and workers, and gives each session a device.
+// The front door: takes clients and workers, and gives each session its devices.
 #ifndef MOAI_SERVER_SERVER_H_
 #define MOAI_SERVER_SERVER_H_
 
@@ -22,6 +22,7 @@ struct ServerOptions {
   int worker_lease_seconds = 10;  // likewise a worker, and an executor
   int stream_threads = 1;
   int planning_threads = 1;
+  int devices_per_session = 1;
 };
 
 class Server {
