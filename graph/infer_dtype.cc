@@ -204,8 +204,9 @@ absl::Status InferDtypes(const Node& node, const Kinds& inputs, absl::Span<Value
       outputs[0].dtype = Dtype::kBool;
       return check.Float(0).status();
     case DtypeRule::kSame:
-      if (node.op == Op::kAllReduce) CheckReduction(node.attributes[1], check);
-      if (node.op == Op::kReduceScatter) CheckReduction(node.attributes[2], check);
+      if (const int reduce = Schema(node.op).reduce_attribute; reduce >= 0) {
+        CheckReduction(node.attributes[reduce], check);
+      }
       break;
     case DtypeRule::kSameFloat:
       check.Float(0);

@@ -53,6 +53,9 @@ absl::Status InferSliceUpdate(const NodeSizes& sizes);
 absl::Status InferPad(const NodeSizes& sizes);
 absl::Status InferConcat(const NodeSizes& sizes);
 absl::Status InferShapeExtents(const NodeSizes& sizes);  // the output's shape is the extents
+absl::Status InferCreatedPart(const NodeSizes& sizes);
+absl::Status InferEmbedding(const NodeSizes& sizes);
+absl::Status InferEmbeddingGrad(const NodeSizes& sizes);
 
 // infer_window.cc
 absl::Status InferConv2d(const NodeSizes& sizes);

@@ -240,12 +240,17 @@ absl::Status InferRanks(const Node& node, const OpEntry& entry, const OpSchema& 
 
 absl::Status CheckExtentCount(const Node& node, const OpSchema& schema, const Kinds& inputs,
                               int output_rank) {
-  size_t expected = schema.extent_words;
-  if (schema.extent_layout == ExtentLayout::kShape) expected = output_rank;
-  if (schema.extent_layout == ExtentLayout::kPerDimension) expected *= inputs.rank(0);
-  if (node.extent_count == expected) return absl::OkStatus();
-  return Invalid(node, "takes ", expected, " extents (", Entry(node.op).extents, "), got ",
-                 node.extent_count);
+  size_t each = 1;
+  if (schema.extent_layout == ExtentLayout::kShape) each = output_rank;
+  if (schema.extent_layout == ExtentLayout::kPerDimension) each = inputs.rank(0);
+  const size_t expected = each * schema.extent_words;
+  const size_t optional = each * schema.optional_extent_words;
+  if (node.extent_count == expected || node.extent_count == expected + optional) {
+    return absl::OkStatus();
+  }
+  return Invalid(node, "takes ", expected,
+                 optional > 0 ? absl::StrCat(" or ", expected + optional) : "", " extents (",
+                 Entry(node.op).extents, "), got ", node.extent_count);
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ struct AttributeSpec {
 // How many extents a node has.
 enum class ExtentLayout : uint8_t {
   kFixed,         // `extent_words`
-  kShape,         // the rank of the output
+  kShape,         // `extent_words` for each dim of the output
   kPerDimension,  // `extent_words` for each dim of the first input
 };
 
@@ -80,9 +80,13 @@ struct OpSchema {
   int axes_attribute = -1;
   int rank_attribute = -1;
   int dtype_attribute = -1;
+  int group_attribute = -1;
+  int reduce_attribute = -1;
   int number_count = 0;
   ExtentLayout extent_layout = ExtentLayout::kFixed;
   int extent_words = 0;
+  // Words in brackets, which a node has all or none of; laid out like the others.
+  int optional_extent_words = 0;
 };
 
 // The schema of a valid op. Requires IsValid(op). Thread-safe.

@@ -228,6 +228,10 @@ void KeepPositionsWhole(const Node& node, int rank, Instantiation& instantiation
       return;
     case Op::kIota:
       return instantiation.MakeWholeOutputDim(node.attributes[1]);
+    case Op::kEmbedding:
+      // A part of a window would be another window.
+      if (node.extent_count != 0) instantiation.MakeWhole(instantiation.signature().inputs[0][0]);
+      return;
     case Op::kTril:
     case Op::kTriu:
       instantiation.MakeWholeOutputDim(rank - 1);

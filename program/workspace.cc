@@ -17,16 +17,19 @@ int64_t Extent(const Operand& operand, int dim_from_end) {
 }
 
 // What oneDNN's blocked matrix products keep beside their operands: per thread a block of A, of B
-// and of C in f32. Measured over random shapes (matmul_test holds the bound).
+// and of C in f32. Measured over random shapes (matmul_test holds the bound). Where it has no
+// product of the dtype, 16-bit floats are converted to f32 by blocks, which are smaller.
 int64_t MatmulBytes(const Instruction& instruction, const DeviceShape& device) {
   const Operand& c = instruction.outputs[0];
-  if (c.dtype != Dtype::kF32 && c.dtype != Dtype::kBF16) return 0;
+  if (!IsFloat(c.dtype) || c.dtype == Dtype::kF64) return 0;
   const Operand& a = instruction.inputs[0];
   const bool swapped = !instruction.attributes.empty() && instruction.attributes[0] != 0;
-  const int64_t k = Extent(a, swapped ? 2 : 1);
-  const int64_t m = RoundUp(Extent(c, 2), 64), n = RoundUp(Extent(c, 1), 64);
-  const int64_t blocks = 4 * (m * RoundUp(k, 64) + RoundUp(k, 64) * n + m * n);
-  return device.threads * std::min<int64_t>(blocks, 3 << 20) + 8192;
+  const int64_t m = Extent(c, 2), n = Extent(c, 1), k = Extent(a, swapped ? 2 : 1);
+  const int64_t converted = 4 * device.threads * BlockOfProduct(m, n, k).elements();
+  if (c.dtype == Dtype::kF16) return converted;
+  const ProductBlock whole{RoundUp(m, 64), RoundUp(n, 64), RoundUp(k, 64)};
+  const int64_t library = device.threads * std::min<int64_t>(4 * whole.elements(), 3 << 20) + 8192;
+  return std::max(library, converted);
 }
 
 // Elements of a tensor in a layout with channels in blocks of 16.
@@ -37,7 +40,7 @@ int64_t BlockedElements(const Operand& operand, bool weight) {
 
 // oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
 // each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
-// and a few buffers per thread (conv_test holds the bound).
+// the windows of a small image unfolded, and a few buffers per thread (conv_test holds the bound).
 int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   const Operand& first = instruction.inputs[0];
   const Operand& second = instruction.inputs[1];
@@ -53,6 +56,8 @@ int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   if (activations == 0 || weight == 0) return 0;
   const int64_t element = ByteSize(first.dtype);
   int64_t bytes = element * (activations + weight) + device.threads * (64 << 10);
+  const int64_t unfolded = 4 * w.shape[1] * w.shape[2] * w.shape[3] * y.shape[2] * y.shape[3];
+  bytes += device.threads * std::min<int64_t>(unfolded, 256 << 10);
   if (weight_last) bytes += 4 * (device.threads + 1) * weight;
   if (weight_last && element == 2) bytes += 4 * activations;
   if (Extent(w, 1) == 1 && Extent(w, 2) == 1) {
@@ -93,7 +98,30 @@ int64_t GroupIdsBytes(int64_t rows, const Operand& ids) {
   return 8 * (rows + 1 + ids.shape.elements());
 }
 
+// Room for one part that comes in while it is combined with the own one. How many members a group
+// has is not known here: two or more, so that no part of an all_reduce is more than half.
+int64_t AllReduceBytes(const Instruction& instruction) {
+  const Operand& whole = instruction.inputs[0];
+  return RoundUp((whole.shape.elements() + 1) / 2 * ByteSize(whole.dtype), kBufferAlignment);
+}
+
+// The parts of other members may have one unit more.
+int64_t ReduceScatterBytes(const Instruction& instruction) {
+  const Operand& whole = instruction.inputs[0];
+  const int axis = instruction.attributes[0];
+  Shape part = instruction.outputs[0].shape;
+  part[axis] = std::min(whole.shape[axis], part[axis] + instruction.extents[1]);
+  return RoundUp(part.elements() * ByteSize(whole.dtype), kBufferAlignment);
+}
+
 }  // namespace
+
+// 224 KiB: half of a second-level cache. A is the largest, because a block of B that was converted
+// should serve many rows.
+ProductBlock BlockOfProduct(int64_t m, int64_t n, int64_t k) {
+  return {std::min<int64_t>(RoundUp(m, 16), 128), std::min<int64_t>(RoundUp(n, 16), 64),
+          std::min<int64_t>(RoundUp(k, 16), 256)};
+}
 
 int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device) {
   switch (instruction.op) {
@@ -121,6 +149,10 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
       const Operand& x = instruction.inputs[0];
       return ByteSize(x.dtype) == 2 ? 4 * device.threads * Extent(x, 2) * Extent(x, 1) : 0;
     }
+    case Op::kAllReduce:
+      return AllReduceBytes(instruction);
+    case Op::kReduceScatter:
+      return ReduceScatterBytes(instruction);
     case Op::kScatterAdd:
     case Op::kSort:
     case Op::kTopK:

@@ -13,8 +13,18 @@ struct DeviceShape {
   int threads = 1;
 };
 
-// Scratch bytes of one instruction on the CPU backend: an upper bound that kernels keep to. Kernels
-// are given exactly this much and allocate nothing else.
+// Extents of the blocks in which kernels without a library multiply an m x k by a k x n matrix.
+// Each thread has one block of both factors and of the result in its scratch, in f32.
+struct ProductBlock {
+  int64_t m, n, k;
+
+  int64_t elements() const { return m * k + k * n + m * n; }
+};
+ProductBlock BlockOfProduct(int64_t m, int64_t n, int64_t k);
+
+// Scratch bytes of one instruction on the CPU backend: an upper bound that kernels keep to on
+// every processor, whichever of their ways it takes, because the planner does not run on the
+// worker's machine. Kernels are given exactly this much and allocate nothing else.
 int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device);
 
 }  // namespace moai

@@ -40,7 +40,8 @@ Shape LocalShape(const Shape& shape, const Layout& layout, int64_t device) {
     int64_t count = split.count;
     for (int before = 0; before < axis; ++before) {
       if (!(layout.placement[before] == split)) continue;
-      count = PartOf(count, layout.mesh.axes[before].extent, layout.mesh.Coordinate(device, before));
+      count =
+          PartOf(count, layout.mesh.axes[before].extent, layout.mesh.Coordinate(device, before));
     }
     if (count == 0) continue;  // nothing is left already
     const int64_t part =
@@ -66,7 +67,8 @@ std::string ToString(const AxisPlacement& placement) {
     case PlacementKind::kShard:
       break;
   }
-  if (placement.outer == 1 && placement.unit == 1) return absl::StrCat("Shard(", placement.dim, ")");
+  if (placement.outer == 1 && placement.unit == 1)
+    return absl::StrCat("Shard(", placement.dim, ")");
   return absl::StrCat("Shard(", placement.dim, " as ", placement.outer, "x", placement.count, "x",
                       placement.unit, ")");
 }

@@ -18,12 +18,23 @@
 
 namespace moai {
 
+// A size that a user might switch to: so many devices of so much memory.
+struct PlannedSize {
+  std::string name;
+  int64_t devices = 1;
+  int64_t memory_bytes = 0;
+};
+
 struct PlanRequest {
   std::shared_ptr<const Graph> graph;         // verified
   const ProgramTemplate* compiled = nullptr;  // of the same graph
   absl::Span<const int64_t> sizes;
   absl::Span<const TensorType> types;       // of every value: InferGraph's
   absl::Span<const DeviceProfile> devices;  // of the session
+  // Of a device, at most: what is alive beside the graph's bindings.
+  int64_t other_bytes = 0;
+  // What a refusal may name, smallest first.
+  absl::Span<const PlannedSize> larger;
 };
 
 // One graph at one size vector. Immutable.

@@ -9,6 +9,11 @@
 namespace moai {
 namespace {
 
+// Wherever they are.
+bool Alike(const DeviceProfile& a, const DeviceProfile& b) {
+  return a.kind == b.kind && a.memory_bytes == b.memory_bytes && a.threads == b.threads;
+}
+
 // `count` of the candidates, which are in order of workers, on as few workers as can be.
 std::vector<Lease> Choose(absl::Span<const Lease> candidates, size_t count) {
   // Runs of one worker: the first that is enough, else the longest first.
@@ -38,8 +43,11 @@ std::vector<Lease> Choose(absl::Span<const Lease> candidates, size_t count) {
 
 uint64_t Pool::AddWorker(std::string name, std::vector<DeviceProfile> devices) {
   Worker worker{std::move(name), {}};
-  for (DeviceProfile& profile : devices) worker.devices.push_back({std::move(profile)});
   MutexLock lock(mutex_);
+  for (DeviceProfile& profile : devices) {
+    profile.node = next_worker_;
+    worker.devices.push_back({std::move(profile)});
+  }
   workers_.emplace(next_worker_, std::move(worker));
   return next_worker_++;
 }
@@ -63,7 +71,7 @@ absl::StatusOr<std::vector<Lease>> Pool::Acquire(size_t count, int64_t memory_by
       if (device.leased) continue;
       free.push_back({id, i, device.profile});
       auto group = std::find_if(alike.begin(), alike.end(), [&](const auto& leases) {
-        return leases[0].profile == device.profile;
+        return Alike(leases[0].profile, device.profile);
       });
       if (group == alike.end()) group = alike.emplace(alike.end());
       group->push_back(free.back());

@@ -19,7 +19,7 @@ struct DeviceProfile {
   std::string kind;          // "cpu"
   int64_t memory_bytes = 0;  // what sessions may use
   int threads = 1;           // that its kernels use
-  friend bool operator==(const DeviceProfile&, const DeviceProfile&) = default;
+  uint64_t node = 0;         // devices with equal numbers are of one worker
 };
 
 struct Lease {

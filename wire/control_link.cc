@@ -14,7 +14,7 @@ constexpr std::chrono::seconds kLinger(5);
 }  // namespace
 
 ControlLink::ControlLink(std::shared_ptr<LinkEvents> events, const ReliableLimits& limits)
-    : events_(std::move(events)), sender_(limits) {}
+    : events_(std::move(events)), receiver_(limits), sender_(limits) {}
 
 absl::Status ControlLink::Queue(std::string&& message) {
   MutexLock lock(mutex_);

@@ -12,6 +12,7 @@ enum Field : uint32_t {
   kAcknowledged = 3,
   kMessages = 4,
   kClosed = 5,
+  kPieces = 6,
 };
 
 enum WireType : uint32_t {
@@ -53,6 +54,8 @@ std::string FieldName(uint32_t field) {
       return "messages";
     case kClosed:
       return "closed";
+    case kPieces:
+      return "pieces";
     default:
       return absl::StrCat("number ", field);
   }
@@ -136,6 +139,7 @@ absl::Status ParseFrame(absl::string_view bytes, FrameView& frame) {
   frame.opening = frame.closed = {};
   frame.first_sequence = frame.acknowledged = 0;
   frame.messages.clear();
+  frame.pieces.clear();
   Reader reader(bytes);
   while (!reader.done()) {
     uint64_t tag = 0;
@@ -156,9 +160,11 @@ absl::Status ParseFrame(absl::string_view bytes, FrameView& frame) {
         MOAI_RETURN_IF_ERROR(Number(reader, field, type, frame.acknowledged));
         break;
       case kMessages:
+      case kPieces:
         if (frame.messages.size() == kMaxFrameMessages) {
           return Malformed(field, absl::StrCat("more than ", kMaxFrameMessages, " messages"));
         }
+        if (field == kPieces) frame.pieces.push_back(static_cast<uint32_t>(frame.messages.size()));
         MOAI_RETURN_IF_ERROR(Bytes(reader, field, type, frame.messages.emplace_back()));
         break;
       case kClosed:
@@ -183,6 +189,9 @@ void AppendAcknowledged(uint64_t sequence, std::string& frame) {
 }
 void AppendMessage(absl::string_view message, std::string& frame) {
   AppendBytes(kMessages, message, frame);
+}
+void AppendPiece(absl::string_view piece, std::string& frame) {
+  AppendBytes(kPieces, piece, frame);
 }
 void AppendClosed(absl::string_view status, std::string& frame) {
   AppendBytes(kClosed, status, frame);

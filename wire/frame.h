@@ -6,6 +6,7 @@
 //   3 acknowledged    every message of the peer up to this one has been taken
 //   4 messages        repeated
 //   5 closed          a StatusProto: the stream has ended for good
+//   6 pieces          repeated; in place of a message: its beginning, which the next one continues
 //
 // Working on bytes keeps a message serialised once, however often it is sent, and lets streams of
 // different message types share all code below them.
@@ -28,7 +29,9 @@ struct FrameView {
   absl::string_view opening;
   uint64_t first_sequence = 0;
   uint64_t acknowledged = 0;
+  // Whole messages and pieces, in order; the ends of cut messages are among the former.
   std::vector<absl::string_view> messages;
+  std::vector<uint32_t> pieces;  // which of `messages` are pieces, ascending
   bool has_closed = false;
   absl::string_view closed;
 };
@@ -42,12 +45,13 @@ void AppendOpening(absl::string_view opening, std::string& frame);
 void AppendFirstSequence(uint64_t sequence, std::string& frame);
 void AppendAcknowledged(uint64_t sequence, std::string& frame);
 void AppendMessage(absl::string_view message, std::string& frame);
+void AppendPiece(absl::string_view piece, std::string& frame);
 void AppendClosed(absl::string_view status, std::string& frame);
 
 // No frame carries more messages: bounds what parsing a hostile frame costs.
 inline constexpr size_t kMaxFrameMessages = 65536;
 
-// Upper bound of what AppendMessage adds to the message's own bytes.
+// Upper bound of what AppendMessage and AppendPiece add to the message's own bytes.
 inline constexpr size_t kMessageOverhead = 6;
 
 }  // namespace moai::wire

@@ -53,6 +53,23 @@ TEST(Frame, ParsesWhatProtobufWrites) {
   EXPECT_EQ(view.closed, frame.closed().SerializeAsString());
 }
 
+TEST(Frame, KeepsTheOrderOfMessagesAndPieces) {
+  std::string bytes;
+  AppendMessage("a", bytes);
+  AppendPiece("b", bytes);
+  AppendPiece("c", bytes);
+  AppendMessage("d", bytes);
+  FrameView view;
+  ASSERT_TRUE(ParseFrame(bytes, view).ok());
+  EXPECT_THAT(view.messages, ElementsAre("a", "b", "c", "d"));
+  EXPECT_THAT(view.pieces, ElementsAre(1, 2));
+  EXPECT_THAT(ParseFrame("\x32\x05"
+                         "abc",
+                         view)
+                  .message(),
+              HasSubstr("field pieces: the length 5 passes the end"));
+}
+
 TEST(Frame, SkipsFieldsOfLaterVersions) {
   FrameView view;
   EXPECT_TRUE(

@@ -165,6 +165,12 @@ void AddTheRest(std::map<std::string, std::string>& golden) {
   AppendMessage("", frame);
   AppendClosed("status", frame);
   golden["frame"] = frame;
+  std::string pieces;
+  AppendFirstSequence(300, pieces);
+  AppendMessage("one", pieces);
+  AppendPiece("tw", pieces);
+  AppendMessage("o", pieces);
+  golden["frame.cut"] = pieces;
 }
 
 std::map<std::string, std::string> Golden() {

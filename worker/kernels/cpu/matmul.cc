@@ -1,4 +1,5 @@
-// matmul: oneDNN for f32 and bf16, plain loops for the other dtypes.
+// matmul: oneDNN for f32 and, where the processor has AVX-512, bf16; blocks of f32 for 16-bit
+// floats otherwise (matmul_blocks.cc); plain loops for the other dtypes.
 //
 // Operands go to oneDNN as they lie, transposed or not. Packing the weights first gains nothing:
 // measured on two cores of a Zen 5 over M = 2048 and N, K in {128, 384, 1024, 8192}, forward and
@@ -12,24 +13,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/kernels/cpu/kernel_makers.h"
+#include "worker/kernels/cpu/matmul_blocks.h"
+#include "worker/kernels/cpu/matmul_shape.h"
 #include "worker/kernels/cpu/parallel.h"
 
 namespace moai {
 namespace {
-
-// A matrix of each batch element: element (batch, row, column) is at the sum of position * stride.
-struct Matrix {
-  int64_t rows, columns;
-  int64_t batch_stride, row_stride, column_stride;
-};
-
-struct MatmulShape {
-  int64_t batch = 1;
-  int64_t m, n, k;
-  Matrix a, b, c;
-
-  bool empty() const { return batch == 0 || m == 0 || n == 0; }
-};
 
 // Reads an operand as matrices; Unimplemented where its batch dims are not dense.
 absl::StatusOr<Matrix> ReadMatrix(const Operand& operand, bool transpose) {
@@ -189,20 +178,21 @@ KernelOr MakeLoops(const KernelContext& context, const MatmulShape& shape) {
   return kernel;
 }
 
-KernelOr MakeDnnl(const KernelContext& context, const MatmulShape& shape) {
-  std::unique_ptr<DnnlMatmul> kernel;
+// Null where oneDNN does not take the dtype on this processor, or wants more scratch than the
+// workspace table gives: both are what the other ways are for.
+std::unique_ptr<Kernel> MakeDnnl(const KernelContext& context, const MatmulShape& shape) {
+  const Dtype dtype = context.input_dtype(0);
+  // An empty sum is 0, which the loops write.
+  if ((dtype != Dtype::kF32 && dtype != Dtype::kBF16) || shape.k == 0) return nullptr;
   try {
-    kernel = std::make_unique<DnnlMatmul>(context, shape);
-  } catch (const dnnl::error& error) {
-    return absl::InternalError(
-        absl::StrCat("oneDNN refused a matmul of ", ToString(context.instruction.inputs[0].type()),
-                     " and ", ToString(context.instruction.inputs[1].type()), ": ", error.what()));
+    auto kernel = std::make_unique<DnnlMatmul>(context, shape);
+    auto scratch = ScratchFor(context, kernel->scratch_bytes());
+    if (!scratch.ok()) return nullptr;
+    kernel->set_scratch(*scratch);
+    return kernel;
+  } catch (const dnnl::error&) {
+    return nullptr;
   }
-  auto scratch = ScratchFor(context, kernel->scratch_bytes());
-  // A shape whose scratchpad is larger than the table says is rare enough to be slow.
-  if (!scratch.ok()) return MakeLoops(context, shape);
-  kernel->set_scratch(*scratch);
-  return std::unique_ptr<Kernel>(std::move(kernel));
 }
 
 }  // namespace
@@ -211,10 +201,10 @@ KernelOr MakeMatmulKernel(const KernelContext& context) {
   auto shape = ReadShape(context.instruction);
   if (!shape.ok()) return shape.status();
   if (shape->empty()) return MakeKernel([](const KernelArguments&) {});
-  const Dtype dtype = context.input_dtype(0);
-  const bool library = dtype == Dtype::kF32 || dtype == Dtype::kBF16;
-  // An empty sum is 0, which the loops write.
-  return library && shape->k > 0 ? MakeDnnl(context, *shape) : MakeLoops(context, *shape);
+  if (std::unique_ptr<Kernel> library = MakeDnnl(context, *shape)) return library;
+  const bool narrow = IsFloat(context.input_dtype(0)) && ByteSize(context.input_dtype(0)) == 2;
+  return narrow && shape->k > 0 ? MakeMatmulBlocksKernel(context, *shape)
+                                : MakeLoops(context, *shape);
 }
 
 }  // namespace moai

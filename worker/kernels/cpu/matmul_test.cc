@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
 #include "worker/kernels/cpu/float_types.h"
+#include "worker/kernels/testing/library_bf16.h"
 #include "worker/kernels/testing/program_runner.h"
 
 namespace moai {
@@ -87,13 +88,15 @@ void ExpectProduct(const MatmulCase& c, Dtype dtype, double tolerance) {
 
 TEST(MatmulTest, EveryLayoutOfOddShapes) {
   const int64_t shapes[][4] = {{1, 70, 33, 129}, {3, 17, 65, 20}, {1, 1, 200, 65},
-                               {2, 130, 1, 31},  {1, 5, 5, 1},    {1, 64, 48, 0}};
+                               {2, 130, 1, 31},  {1, 5, 5, 1},    {1, 140, 70, 300},
+                               {1, 64, 48, 0}};
   for (const auto& [batch, m, n, k] : shapes) {
     for (int bits = 0; bits < 16; ++bits) {
       const MatmulCase c{batch,          m, n, k, (bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0,
                          (bits & 8) != 0};
       ExpectProduct<float>(c, Dtype::kF32, 1e-5);
       ExpectProduct<BFloat16>(c, Dtype::kBF16, 5e-3);
+      ExpectProduct<Float16>(c, Dtype::kF16, 1e-3);
       if (HasFatalFailure()) return;
     }
   }
@@ -117,7 +120,7 @@ TEST(MatmulTest, ScratchIsWithinTheWorkspaceTable) {
                        random() % 2 == 0,
                        false,
                        false};
-    const Dtype dtype = draw % 2 == 0 ? Dtype::kF32 : Dtype::kBF16;
+    const Dtype dtype = draw % 2 == 0 || !LibraryHasBf16() ? Dtype::kF32 : Dtype::kBF16;
     const auto type =
         dtype == Dtype::kF32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
     const auto describe = [&](int64_t rows, int64_t columns, bool by_columns) {
