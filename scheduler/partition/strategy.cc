@@ -125,8 +125,7 @@ class Lister {
       if (!has && signature_.indices[index].kind != IndexKind::kParallel) {
         // Of parts of which all but one are zero, "or" is the sum of bools.
         const bool bools = types_[Output(i)].dtype == Dtype::kBool && masked;
-        strategy.outputs[i] =
-            PartialOf(bools ? ReduceKind::kOr : signature_.indices[index].reduce);
+        strategy.outputs[i] = PartialOf(bools ? ReduceKind::kOr : signature_.indices[index].reduce);
       }
     }
     strategies_.push_back(std::move(strategy));

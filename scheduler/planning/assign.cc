@@ -108,8 +108,7 @@ class Assigner {
         return true;
       }
       // Where state is split, what becomes of a gradient may be, as the state is.
-      if (policy_.state != StateSharding::kNone &&
-          versions[0].kind == PlacementKind::kPartial &&
+      if (policy_.state != StateSharding::kNone && versions[0].kind == PlacementKind::kPartial &&
           strategy.inputs[i] == SplitOfState(node.inputs[i])) {
         return true;
       }

@@ -89,7 +89,8 @@ class AutoPlanner : public Planner {
       candidate.axes.push_back({.extent = search.devices});
       candidate.axis_names.push_back("data");
     }
-    const PartitionRequest partition = space.RequestFor(candidate, /*sample=*/false);
+    MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
+                          space.RequestFor(candidate, /*sample=*/false));
     MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
     MOAI_ASSIGN_OR_RETURN(Compiled compiled,
                           Compile(request, nullptr, std::move(parts), partition.mesh, &partition));

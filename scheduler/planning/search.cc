@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "scheduler/planning/pipeline.h"
 
 namespace moai {
 namespace {
@@ -121,7 +122,8 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   return lists;
 }
 
-PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample) const {
+absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candidate,
+                                                         bool sample) const {
   const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
   PartitionRequest request;
   request.graph = &facts.graph();
@@ -131,6 +133,16 @@ PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample
   request.sample = sample;
   request.inputs.resize(facts.graph().inputs.size());
   request.outputs.resize(facts.graph().outputs.size());
+  if (candidate.stages > 1) {
+    MOAI_ASSIGN_OR_RETURN(
+        request.pipeline,
+        CutPipeline(facts, candidate.stages,
+                    static_cast<uint32_t>(candidate.stages * candidate.virtual_stages)));
+    request.mesh.axes.push_back({"stage", candidate.stages});
+    request.strategies.emplace_back();
+    for (Placement& input : request.inputs) input.push_back({});
+    for (Placement& output : request.outputs) output.push_back({});
+  }
   for (size_t axis = 0; axis < candidate.axes.size(); ++axis) {
     request.mesh.axes.push_back({candidate.axis_names[axis], candidate.axes[axis].extent});
     AxisAssignment assignment = AssignAxis(facts, candidate.axes[axis]);
@@ -146,14 +158,16 @@ PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample
     AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
     request.strategies.push_back(AssignAxis(facts, time).nodes);
   }
-  const int64_t devices = sample ? 1 : request.mesh.DeviceCount();
-  for (int64_t device = 0; device < devices; ++device) request.devices.push_back(device);
+  // In a sample the first device of each stage stands for the others.
+  const int64_t devices = request.mesh.DeviceCount();
+  const int64_t step = sample ? devices / candidate.stages : 1;
+  for (int64_t device = 0; device < devices; device += step) request.devices.push_back(device);
   return request;
 }
 
 absl::StatusOr<StepCost> SearchSpace::EvaluateCandidate(const Candidate& candidate) const {
-  MOAI_ASSIGN_OR_RETURN(const PartitionedGraph partitioned,
-                        Partition(RequestFor(candidate, /*sample=*/true)));
+  MOAI_ASSIGN_OR_RETURN(const PartitionRequest request, RequestFor(candidate, /*sample=*/true));
+  MOAI_ASSIGN_OR_RETURN(const PartitionedGraph partitioned, Partition(request));
   return Evaluate(*request_.cluster, partitioned,
                   {.overlap = request_.overlap, .micro_batches = candidate.micro_batches});
 }

@@ -30,6 +30,10 @@ struct Candidate {
   int64_t micro_batches = 1;
   std::vector<RoleId> time_roles;
   RecomputeMode recompute = RecomputeMode::kNone;
+  // Pipeline stages: an axis of its own, before the others. Chunks a stage has: more than one is
+  // the interleaved schedule.
+  int64_t stages = 1;
+  int64_t virtual_stages = 1;
 };
 
 struct EvaluatedCandidate {
@@ -77,7 +81,7 @@ class SearchSpace {
   const GraphFacts& facts(RecomputeMode mode) const { return *facts_[size_t(mode)]; }
 
   // A candidate as a request to the partitioner, for all devices or for the first as a sample.
-  PartitionRequest RequestFor(const Candidate& candidate, bool sample) const;
+  absl::StatusOr<PartitionRequest> RequestFor(const Candidate& candidate, bool sample) const;
 
   std::string Describe(const Candidate& candidate) const;
 
