@@ -4,23 +4,18 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "scheduler/flavors.h"
 
 namespace moai {
-
-// A named size of a virtual accelerator.
-struct Flavor {
-  std::string name;  // what the client is told; empty: named after the devices it gets
-  int devices = 1;
-  int64_t device_memory_bytes = 0;  // what each device must have at least; 0: any will do
-};
 
 // Who asks. Checked already: the token is one that this server knows.
 struct FlavorRequest {
   absl::string_view token;
+  std::optional<uint32_t> visible_device;  // the virtual device it names; else its current one
 };
 
 // Thread-safe. Called on threads that take messages: must not block for long.
