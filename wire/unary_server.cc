@@ -9,27 +9,28 @@
 namespace moai::wire {
 namespace {
 
-// How long a call may take to bring its request.
-constexpr std::chrono::seconds kRequestTimeout(10);
+// How long a call may take, from its first byte to its answer.
+constexpr std::chrono::seconds kCallTimeout(30);
 
 class UnaryCall : public StreamOwner {
  public:
-  UnaryCall(std::shared_ptr<const UnaryHandler> handler) : handler_(std::move(handler)) {}
+  explicit UnaryCall(std::shared_ptr<const UnaryHandler> handler) : handler_(std::move(handler)) {}
 
   static std::shared_ptr<StreamOwner> Begin(std::shared_ptr<const UnaryHandler> handler,
                                             const std::shared_ptr<RawStream>& stream) {
     auto call = std::make_shared<UnaryCall>(std::move(handler));
-    stream->poller()->RunAfter(kRequestTimeout, [call = std::weak_ptr<UnaryCall>(call),
-                                                 stream = std::weak_ptr<RawStream>(stream)](bool) {
-      const auto silent = call.lock();
-      if (silent == nullptr || silent->taken_) return;
-      if (const auto open = stream.lock()) open->Cancel();
+    stream->poller()->RunAfter(kCallTimeout, [weak = std::weak_ptr<RawStream>(stream)](bool due) {
+      const std::shared_ptr<RawStream> open = weak.lock();
+      if (open == nullptr) return;
+      open->Finish(due ? absl::DeadlineExceededError("The server did not answer in time")
+                       : absl::UnavailableError("The server is shutting down"));
     });
     return call;
   }
 
   void OnMessage(RawStream& stream, const grpc::ByteBuffer& message) override {
-    if (std::exchange(taken_, true)) return stream.Cancel();
+    // Nothing follows a request; the end of what the peer sends is not the end of the call.
+    stream.PauseReads();
     if (message.Length() > kMaxUnaryRequestBytes) {
       return stream.Finish(absl::InvalidArgumentError(
           absl::StrCat("the request has ", message.Length(), " bytes; at most ",
@@ -51,7 +52,6 @@ class UnaryCall : public StreamOwner {
 
  private:
   const std::shared_ptr<const UnaryHandler> handler_;
-  bool taken_ = false;  // of the poller's thread
 };
 
 class AcceptUnary : public StreamAcceptor {

@@ -18,7 +18,7 @@ namespace moai::wire {
 inline constexpr size_t kMaxUnaryRequestBytes = 64 << 10;
 
 // Takes the serialised answer, or an error for the peer; once, on any thread. Does nothing where
-// the peer has gone. A request whose reply is dropped ends at the caller's deadline.
+// the peer has gone. A request that is not answered within 30 seconds ends with DeadlineExceeded.
 using UnaryReply = std::function<void(absl::StatusOr<std::string> answer)>;
 
 // Called with each request, on pollers' threads, several at once: must not block.
