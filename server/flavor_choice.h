@@ -18,12 +18,17 @@ struct FlavorRequest {
   std::optional<uint32_t> visible_device;  // the virtual device it names; else its current one
 };
 
+struct ChosenFlavor {
+  Flavor flavor;
+  uint32_t virtual_device = 0;  // whose it is, of the client's identity
+};
+
 // Thread-safe. Called on threads that take messages: must not block for long.
 class FlavorChoice {
  public:
   virtual ~FlavorChoice() = default;
   // What this client's next session runs on. An error refuses the session, with its words.
-  virtual absl::StatusOr<Flavor> Current(const FlavorRequest& request) = 0;
+  virtual absl::StatusOr<ChosenFlavor> Current(const FlavorRequest& request) = 0;
 };
 
 // Everybody gets so many devices. Requires devices >= 1.

@@ -1,10 +1,14 @@
 #include "server/front_door.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/utf8.h"
+#include "base/version.h"
+#include "server/virtual_devices.h"
 #include "spdlog/spdlog.h"
 #include "wire/handshake.h"
 #include "wire/random_id.h"
@@ -12,19 +16,23 @@
 namespace moai {
 namespace {
 
-constexpr char kServerVersion[] = "0.1";
+// What a peer may say of itself is cut here.
+constexpr size_t kMaxName = 256;
 
 // What a peer calls itself, fit for one log line.
 std::string ForLog(absl::string_view name) { return absl::CHexEscape(name.substr(0, 64)); }
 
 }  // namespace
 
-FrontDoor::FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
-                     std::string token, std::chrono::seconds lease)
+FrontDoor::FrontDoor(Pool* pool, FlavorChoice* flavors, Planner* planner, ThreadPool* planning,
+                     WorkerRegistry* workers, Jobs* jobs, std::string token,
+                     std::chrono::seconds lease)
     : pool_(pool),
+      flavors_(flavors),
       planner_(planner),
       planning_(planning),
       workers_(workers),
+      jobs_(jobs),
       token_(std::move(token)),
       lease_(lease) {}
 
@@ -48,7 +56,7 @@ absl::StatusOr<wire::Admission> FrontDoor::OnHello(absl::string_view bytes,
         "hello.token: is not known to this server; set MOAI_TOKEN to the one you were given");
   }
   welcome.set_lease_seconds(uint32_t(lease_.count()));
-  welcome.set_server_version(kServerVersion);
+  welcome.set_server_version(kVersion);
   return hello.session_id().empty() ? Begin(hello, std::move(welcome), peer)
                                     : Resume(hello, std::move(welcome));
 }
@@ -65,14 +73,27 @@ absl::StatusOr<wire::Admission> FrontDoor::Resume(const proto::Hello& hello,
   welcome.set_session_id(hello.session_id());
   welcome.set_job_id(entry->second.job);
   welcome.set_resumed(true);
-  welcome.set_accelerator(FlavorName(entry->second.device));
-  welcome.set_memory_bytes(uint64_t(entry->second.device.memory_bytes));
+  welcome.set_accelerator(entry->second.flavor);
+  welcome.set_memory_bytes(uint64_t(entry->second.memory_bytes));
   return wire::Admission{stream, true, welcome.SerializeAsString()};
 }
 
 absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, proto::Welcome welcome,
                                                  const wire::PeerInfo& peer) {
-  MOAI_ASSIGN_OR_RETURN(const Lease lease, pool_->Acquire());
+  FlavorRequest wish{.token = hello.token()};
+  if (hello.has_visible_device()) wish.visible_device = hello.visible_device();
+  MOAI_ASSIGN_OR_RETURN(const ChosenFlavor chosen, flavors_->Current(wish));
+  if (chosen.flavor.devices > 1) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the model ", chosen.flavor.name, " has ", chosen.flavor.devices,
+        " devices, and this server runs programs on one only; choose with moreh-switch-model"));
+  }
+  MOAI_ASSIGN_OR_RETURN(Lease lease, pool_->Acquire());
+  if (const int64_t memory = chosen.flavor.device_memory_bytes; memory > 0) {
+    lease.profile.memory_bytes = std::min(lease.profile.memory_bytes, memory);
+  }
+  const std::string flavor =
+      chosen.flavor.name.empty() ? FlavorName(lease.profile) : chosen.flavor.name;
   const std::string session_id = wire::NewRandomId();
   uint64_t job = 0;
   {
@@ -93,11 +114,24 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
   session->SetClient(stream);
   {
     MutexLock lock(mutex_);
-    sessions_[session_id] = {stream, job, *executor, lease.profile};
+    sessions_[session_id] = {stream, job, *executor, flavor, lease.profile.memory_bytes};
   }
+  jobs_->Add({.id = job,
+              .identity = VirtualDevices::IdentityOf(hello.token()),
+              .virtual_device = chosen.virtual_device,
+              .flavor = flavor,
+              .process_id = hello.process_id(),
+              .process_name = ValidUtf8(hello.process_name(), kMaxName),
+              .host_name = ValidUtf8(hello.host_name(), kMaxName),
+              .devices = {lease}},
+             session->meter(), [weak = std::weak_ptr<wire::ControlSession>(stream)] {
+               const auto open = weak.lock();
+               if (open == nullptr) return;
+               open->Close(absl::CancelledError("the job was stopped by `moreh-smi --reset`"));
+             });
   welcome.set_session_id(session_id);
   welcome.set_job_id(job);
-  welcome.set_accelerator(FlavorName(lease.profile));
+  welcome.set_accelerator(flavor);
   welcome.set_memory_bytes(uint64_t(lease.profile.memory_bytes));
   spdlog::info(
       "session started session={} client=\"{}\" pid={} host=\"{}\" peer={} worker={} device={}",
@@ -108,14 +142,17 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
 
 void FrontDoor::Forget(const std::string& session_id) {
   uint64_t executor = 0;
+  uint64_t job = 0;
   {
     MutexLock lock(mutex_);
     auto entry = sessions_.find(session_id);
     if (entry == sessions_.end()) return;
     executor = entry->second.executor;
+    job = entry->second.job;
     sessions_.erase(entry);
   }
   workers_->StopExecutor(executor);
+  jobs_->Remove(job);
 }
 
 }  // namespace moai

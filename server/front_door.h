@@ -13,6 +13,8 @@
 #include "proto/session.pb.h"
 #include "scheduler/planner.h"
 #include "scheduler/pool.h"
+#include "server/flavor_choice.h"
+#include "server/jobs.h"
 #include "server/session.h"
 #include "server/thread_pool.h"
 #include "server/worker_registry.h"
@@ -24,8 +26,8 @@ namespace moai {
 class FrontDoor : public wire::ControlAcceptor {
  public:
   // Everything pointed to outlives this.
-  FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
-            std::string token, std::chrono::seconds lease);
+  FrontDoor(Pool* pool, FlavorChoice* flavors, Planner* planner, ThreadPool* planning,
+            WorkerRegistry* workers, Jobs* jobs, std::string token, std::chrono::seconds lease);
 
   absl::StatusOr<wire::Admission> OnHello(absl::string_view hello,
                                           const wire::PeerInfo& peer) override;
@@ -40,13 +42,16 @@ class FrontDoor : public wire::ControlAcceptor {
     std::weak_ptr<wire::ControlSession> stream;
     uint64_t job = 0;  // names it for people and in logs
     uint64_t executor = 0;
-    DeviceProfile device;
+    std::string flavor;
+    int64_t memory_bytes = 0;
   };
 
   Pool* const pool_;
+  FlavorChoice* const flavors_;
   Planner* const planner_;
   ThreadPool* const planning_;
   WorkerRegistry* const workers_;
+  Jobs* const jobs_;
   const std::string token_;
   const std::chrono::seconds lease_;
   Mutex mutex_;

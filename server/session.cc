@@ -1,5 +1,6 @@
 #include "server/session.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -46,6 +47,11 @@ absl::Status Session::Defer(absl::string_view message) {
   return absl::OkStatus();
 }
 
+void Session::NoteUse() {
+  core_.MemoryInUse(memory_in_use_);
+  meter_->Note(memory_in_use_, core_.busy(), std::chrono::steady_clock::now());
+}
+
 void Session::DrainBacklog() {
   while (true) {
     MutexLock lock(mutex_);
@@ -54,6 +60,7 @@ void Session::DrainBacklog() {
       draining_ = false;
       backlog_bytes_ = 0;
       core_.Flush();
+      NoteUse();
       return;
     }
     const std::string message = std::move(backlog_.front());
@@ -63,6 +70,7 @@ void Session::DrainBacklog() {
         message_.ParseFromString(message)
             ? core_.OnClientMessage(message_)
             : absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    NoteUse();
     if ((!status.ok() || core_.closed_by_client()) && client_.stream != nullptr)
       client_.stream->Close(status);
   }
@@ -71,6 +79,7 @@ void Session::DrainBacklog() {
 void Session::OnFrameEnd() {
   MutexLock lock(mutex_);
   core_.Flush();
+  NoteUse();
 }
 
 void Session::OnDisconnected(const absl::Status& why) {
@@ -121,6 +130,7 @@ absl::Status Session::OnExecutorMessage(absl::string_view message) {
 void Session::OnExecutorFrameEnd() {
   MutexLock lock(mutex_);
   core_.Flush();
+  NoteUse();
 }
 
 void Session::OnExecutorLost(const absl::Status& why) {
@@ -132,6 +142,7 @@ void Session::OnExecutorLost(const absl::Status& why) {
   executor_.waiting.clear();
   core_.OnExecutorLost(why);
   core_.Flush();
+  NoteUse();
 }
 
 size_t Session::ToExecutor::Send(const proto::ExecutorCommand& command) {

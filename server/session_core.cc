@@ -1,5 +1,6 @@
 #include "server/session_core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -62,6 +63,14 @@ void SessionCore::Flush() {
   ReportSteps();
   device_->Flush();
   client_->Flush();
+}
+
+void SessionCore::MemoryInUse(std::vector<int64_t>& by_device) const {
+  const int64_t live = objects_.live_bytes();
+  // The space for temporaries stays from step to step, and gives way to tensors.
+  const int64_t room = std::max<int64_t>(0, settings_.devices[0].memory_bytes - live);
+  by_device.assign(settings_.devices.size(), 0);
+  by_device[0] = live + std::min(arena_bytes_, room);
 }
 
 void SessionCore::SendToDevice(const proto::ExecutorCommand& command) {

@@ -72,6 +72,10 @@ class SessionCore {
   bool closed_by_client() const { return closed_; }
   uint64_t steps() const { return last_step_; }
   const ObjectTable& objects() const { return objects_; }
+  // Whether the devices have commands that they have not finished.
+  bool busy() const { return !in_flight_.empty(); }
+  // What the session takes of each of its devices: its objects, and the space for temporaries.
+  void MemoryInUse(std::vector<int64_t>& by_device) const;
 
  private:
   struct PendingRead {
@@ -127,6 +131,7 @@ class SessionCore {
   uint64_t done_step_ = 0;       // as the executor says
   uint64_t reported_step_ = 0;   // as the client was told
   uint64_t commands_done_ = 0;
+  int64_t arena_bytes_ = 0;  // the largest of the steps so far
   std::deque<uint32_t> in_flight_;  // bytes of each command that the executor has not finished
   size_t bytes_in_flight_ = 0;
 

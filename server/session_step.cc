@@ -305,6 +305,7 @@ void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
   graph.executor_has_slots = true;
   graph.executor_has_scalars = true;
   last_forwarded_ = step.step();
+  arena_bytes_ = std::max(arena_bytes_, graph.planned->plan->memory[0].arena);
   SendToDevice(command_);
 }
 

@@ -4,15 +4,15 @@
 
 namespace moai {
 
-void UseMeter::Note(int64_t memory_bytes, bool busy, Time now) {
+void UseMeter::Note(absl::Span<const int64_t> memory_bytes, bool busy, Time now) {
   MutexLock lock(mutex_);
   if (busy_) Add(slices_, since_, now);
-  memory_bytes_ = memory_bytes;
+  memory_bytes_.assign(memory_bytes.begin(), memory_bytes.end());
   busy_ = busy;
   since_ = now;
 }
 
-DeviceUse UseMeter::Read(Time now) const {
+SessionUse UseMeter::Read(Time now) const {
   MutexLock lock(mutex_);
   std::array<Slice, kSlices + 1> slices = slices_;
   if (busy_) Add(slices, since_, now);

@@ -7,14 +7,16 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
+#include "absl/types/span.h"
 #include "base/mutex.h"
 
 namespace moai {
 
-struct DeviceUse {
-  int64_t memory_bytes = 0;  // of each device of the session
-  double utilization = 0;    // 0 to 1
+struct SessionUse {
+  std::vector<int64_t> memory_bytes;  // by device of the session
+  double utilization = 0;             // 0 to 1
 };
 
 // Thread-safe, and never waits for a plan as the session's own lock does.
@@ -23,8 +25,8 @@ class UseMeter {
   using Time = std::chrono::steady_clock::time_point;
 
   // From now on, until the next call. `now` never goes back.
-  void Note(int64_t memory_bytes, bool busy, Time now);
-  DeviceUse Read(Time now) const;
+  void Note(absl::Span<const int64_t> memory_bytes, bool busy, Time now);
+  SessionUse Read(Time now) const;
 
  private:
   // The second is counted in slices; the oldest goes as a whole.
@@ -40,7 +42,7 @@ class UseMeter {
   static void Add(std::array<Slice, kSlices + 1>& slices, Time begin, Time end);
 
   mutable Mutex mutex_;
-  int64_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<int64_t> memory_bytes_ ABSL_GUARDED_BY(mutex_);
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   Time since_ ABSL_GUARDED_BY(mutex_);  // what is before is in the slices
   std::array<Slice, kSlices + 1> slices_ ABSL_GUARDED_BY(mutex_);

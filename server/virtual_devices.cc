@@ -52,10 +52,10 @@ Flavor VirtualDevices::Default(absl::Span<const Flavor> offered) const {
   return Flavor{.devices = default_devices_};
 }
 
-absl::StatusOr<Flavor> VirtualDevices::Current(const FlavorRequest& request) {
+absl::StatusOr<ChosenFlavor> VirtualDevices::Current(const FlavorRequest& request) {
   MOAI_ASSIGN_OR_RETURN(const VirtualDevice device,
                         Find(IdentityOf(request.token), request.visible_device));
-  if (device.flavor.devices > 0) return device.flavor;
+  if (device.flavor.devices > 0) return ChosenFlavor{device.flavor, device.id};
   const std::vector<DeviceProfile> pool = pool_->Profiles();
   if (pool.empty()) return NoPool();
   const std::vector<Flavor> listed = Listed();

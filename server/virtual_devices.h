@@ -39,7 +39,7 @@ class VirtualDevices : public FlavorChoice {
 
   // Of the device that the request names, else of the current one. While the pool lacks its
   // devices: an error that says so.
-  absl::StatusOr<Flavor> Current(const FlavorRequest& request) override;
+  absl::StatusOr<ChosenFlavor> Current(const FlavorRequest& request) override;
 
   // Whom a request comes from. There is one user until the server knows identities.
   static std::string IdentityOf(absl::string_view token);

@@ -20,8 +20,8 @@ class VirtualDevicesTest : public testing::Test {
   uint64_t AddWorker(int devices) {
     return pool_.AddWorker("w", std::vector<DeviceProfile>(size_t(devices), {"cpu", 4 * kGiB, 1}));
   }
-  static std::string NameOf(const absl::StatusOr<Flavor>& flavor) {
-    return flavor.ok() ? flavor->name : flavor.status().ToString();
+  static std::string NameOf(const absl::StatusOr<ChosenFlavor>& chosen) {
+    return chosen.ok() ? chosen->flavor.name : chosen.status().ToString();
   }
 
   Pool pool_;
@@ -43,7 +43,7 @@ TEST_F(VirtualDevicesTest, BeginWithTheDefaultOfTheOperator) {
   AddWorker(4);
   EXPECT_EQ(NameOf(Make({}, 4).Current({})), "Large.16GB");
   // No flavor has three devices: the session gets them all the same.
-  EXPECT_EQ(Make({}, 3).Current({})->devices, 3);
+  EXPECT_EQ(Make({}, 3).Current({})->flavor.devices, 3);
   EXPECT_EQ(NameOf(Make({{"pair", 2, kGiB}, {"quad", 4, kGiB}}).Current({})), "pair");
 }
 
@@ -52,10 +52,10 @@ TEST_F(VirtualDevicesTest, KeepTheFlavorThatWasChosen) {
   ASSERT_TRUE(Make().SwitchFlavor("", 0, "Large.16GB").ok());
   // Another server on the same store.
   VirtualDevices devices = Make();
-  const auto flavor = devices.Current({});
-  EXPECT_EQ(NameOf(flavor), "Large.16GB");
-  EXPECT_EQ(flavor->devices, 4);
-  EXPECT_EQ(flavor->device_memory_bytes, 4 * kGiB);
+  const auto chosen = devices.Current({});
+  EXPECT_EQ(NameOf(chosen), "Large.16GB");
+  EXPECT_EQ(chosen->flavor.devices, 4);
+  EXPECT_EQ(chosen->flavor.device_memory_bytes, 4 * kGiB);
 }
 
 TEST_F(VirtualDevicesTest, RefuseFlavorsThatThePoolHasNot) {
@@ -96,6 +96,7 @@ TEST_F(VirtualDevicesTest, AreAddedChosenAndRemoved) {
   EXPECT_EQ(*devices.Add("", "Large.16GB"), 2u);
   EXPECT_EQ(NameOf(devices.Current({})), "Small.4GB");
   EXPECT_EQ(NameOf(devices.Current({.visible_device = 2})), "Large.16GB");
+  EXPECT_EQ(devices.Current({.visible_device = 2})->virtual_device, 2u);
   EXPECT_THAT(NameOf(devices.Current({.visible_device = 4})), HasSubstr("no virtual device 4"));
   ASSERT_TRUE(devices.SwitchCurrent("", 1).ok());
   EXPECT_EQ(NameOf(devices.Current({})), "Medium.8GB");
