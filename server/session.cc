@@ -59,8 +59,8 @@ void Session::DrainBacklog() {
     if (backlog_.empty()) {
       draining_ = false;
       backlog_bytes_ = 0;
-      core_.Flush();
       NoteUse();
+      core_.Flush();
       return;
     }
     const std::string message = std::move(backlog_.front());
@@ -78,8 +78,8 @@ void Session::DrainBacklog() {
 
 void Session::OnFrameEnd() {
   MutexLock lock(mutex_);
-  core_.Flush();
   NoteUse();
+  core_.Flush();
 }
 
 void Session::OnDisconnected(const absl::Status& why) {
@@ -129,8 +129,8 @@ absl::Status Session::OnExecutorMessage(absl::string_view message) {
 
 void Session::OnExecutorFrameEnd() {
   MutexLock lock(mutex_);
-  core_.Flush();
   NoteUse();
+  core_.Flush();
 }
 
 void Session::OnExecutorLost(const absl::Status& why) {
@@ -141,8 +141,8 @@ void Session::OnExecutorLost(const absl::Status& why) {
   executor_.stream = nullptr;
   executor_.waiting.clear();
   core_.OnExecutorLost(why);
-  core_.Flush();
   NoteUse();
+  core_.Flush();
 }
 
 size_t Session::ToExecutor::Send(const proto::ExecutorCommand& command) {

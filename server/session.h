@@ -71,7 +71,7 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   };
 
   absl::Status Defer(absl::string_view message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Tells the meter what has changed.
+  // Tells the meter what has changed; before a client hears of it.
   void NoteUse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs deferred messages, on a planning thread.
   void DrainBacklog();
