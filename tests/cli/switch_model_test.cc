@@ -127,7 +127,8 @@ TEST(SwitchModelTest, IsRefusedWhileAProgramRuns) {
   EXPECT_THAT(asked.output, HasSubstr(absl::StrCat("Selection (1-3, q, Q): ", kRefusal, "\n1. ")));
   EXPECT_EQ(CurrentModel(*cluster), "Small.256MB");
   session->reset();
-  EXPECT_EQ(RunCommand("moreh-smi --reset", {{"MOAI_SERVER", cluster->address()}}).exit_code, 1);
+  // Returns when the server has seen the end too.
+  RunCommand("moreh-smi --reset", {{"MOAI_SERVER", cluster->address()}});
   EXPECT_EQ(SwitchModel(*cluster, "Large.1GB").exit_code, 0);
 }
 
