@@ -172,6 +172,10 @@ absl::StatusOr<proto::ResetJobsReply> AdminService::ResetJobs(
     spdlog::info("job stopped on request session={} device={}", job, device.id);
     reply.add_jobs(job);
   }
+  if (jobs_->Runs(identity, device.id)) {
+    return absl::AbortedError(absl::StrCat("the program on virtual device ", device.id,
+                                           " did not end in time, or another has begun"));
+  }
   return reply;
 }
 
