@@ -126,6 +126,17 @@ std::vector<DeviceProfile> Pool::Profiles() const {
   return profiles;
 }
 
+std::vector<PoolDevice> Pool::Devices() const {
+  MutexLock lock(mutex_);
+  std::vector<PoolDevice> devices;
+  for (const auto& [id, worker] : workers_) {
+    for (uint32_t i = 0; i < worker.devices.size(); ++i) {
+      devices.push_back({id, worker.name, i, worker.devices[i].profile, worker.devices[i].leased});
+    }
+  }
+  return devices;
+}
+
 std::string FlavorName(const DeviceProfile& profile) {
   return absl::StrCat("Local.", ShortBytes(profile.memory_bytes));
 }

@@ -28,6 +28,15 @@ struct Lease {
   DeviceProfile profile;
 };
 
+// A device as people see it.
+struct PoolDevice {
+  uint64_t worker = 0;
+  std::string worker_name;
+  uint32_t device = 0;  // position among the worker's devices
+  DeviceProfile profile;
+  bool leased = false;
+};
+
 // Thread-safe.
 class Pool {
  public:
@@ -44,6 +53,7 @@ class Pool {
 
   // Of all devices, free or not.
   std::vector<DeviceProfile> Profiles() const;
+  std::vector<PoolDevice> Devices() const;
 
  private:
   struct Device {

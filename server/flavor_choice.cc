@@ -6,8 +6,8 @@ namespace {
 class FixedFlavor : public FlavorChoice {
  public:
   explicit FixedFlavor(int devices) : devices_(devices) {}
-  absl::StatusOr<Flavor> Current(const FlavorRequest& /*request*/) override {
-    return Flavor{.devices = devices_};
+  absl::StatusOr<ChosenFlavor> Current(const FlavorRequest& /*request*/) override {
+    return ChosenFlavor{Flavor{.devices = devices_}};
   }
 
  private:

@@ -4,23 +4,23 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "scheduler/flavors.h"
 
 namespace moai {
-
-// A named size of a virtual accelerator.
-struct Flavor {
-  std::string name;  // what the client is told; empty: named after the devices it gets
-  int devices = 1;
-  int64_t device_memory_bytes = 0;  // what each device must have at least; 0: any will do
-};
 
 // Who asks. Checked already: the token is one that this server knows.
 struct FlavorRequest {
   absl::string_view token;
+  std::optional<uint32_t> visible_device;  // the virtual device it names; else its current one
+};
+
+struct ChosenFlavor {
+  Flavor flavor;
+  uint32_t virtual_device = 0;  // whose it is, of the client's identity
 };
 
 // Thread-safe. Called on threads that take messages: must not block for long.
@@ -28,7 +28,7 @@ class FlavorChoice {
  public:
   virtual ~FlavorChoice() = default;
   // What this client's next session runs on. An error refuses the session, with its words.
-  virtual absl::StatusOr<Flavor> Current(const FlavorRequest& request) = 0;
+  virtual absl::StatusOr<ChosenFlavor> Current(const FlavorRequest& request) = 0;
 };
 
 // Everybody gets so many devices. Requires devices >= 1.

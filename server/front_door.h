@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -14,6 +15,7 @@
 #include "scheduler/planner.h"
 #include "scheduler/pool.h"
 #include "server/flavor_choice.h"
+#include "server/jobs.h"
 #include "server/session.h"
 #include "server/thread_pool.h"
 #include "server/worker_registry.h"
@@ -25,8 +27,8 @@ namespace moai {
 class FrontDoor : public wire::ControlAcceptor {
  public:
   // Everything pointed to outlives this.
-  FrontDoor(Pool* pool, Planner* planner, FlavorChoice* flavors, ThreadPool* planning,
-            WorkerRegistry* workers, std::string token, std::chrono::seconds lease);
+  FrontDoor(Pool* pool, FlavorChoice* flavors, Planner* planner, ThreadPool* planning,
+            WorkerRegistry* workers, Jobs* jobs, std::string token, std::chrono::seconds lease);
 
   absl::StatusOr<wire::Admission> OnHello(absl::string_view hello,
                                           const wire::PeerInfo& peer) override;
@@ -46,10 +48,11 @@ class FrontDoor : public wire::ControlAcceptor {
   };
 
   Pool* const pool_;
-  Planner* const planner_;
   FlavorChoice* const flavors_;
+  Planner* const planner_;
   ThreadPool* const planning_;
   WorkerRegistry* const workers_;
+  Jobs* const jobs_;
   const std::string token_;
   const std::chrono::seconds lease_;
   Mutex mutex_;

@@ -35,6 +35,7 @@ struct PlannedProgram {
   Sizes sizes;
   std::shared_ptr<const Plan> plan;  // null where planning failed
   absl::Status status;
+  int64_t other_bytes = 0;  // that it was made for
   // Of the plan, as the session numbers them; empty until it has.
   std::vector<LayoutId> slot_layouts, value_layouts, output_layouts;
   bool layouts_known = false;
@@ -76,7 +77,9 @@ struct RegistryLimits {
 class GraphRegistry {
  public:
   // `unload` is told each program that is forgotten and has been loaded.
+  // `larger` is what the planner may name when it refuses.
   GraphRegistry(Planner* planner, std::vector<DeviceProfile> devices,
+                std::vector<PlannedSize> larger,
                 std::function<void(const LoadedParts& parts)> unload,
                 const RegistryLimits& limits = {});
 
@@ -86,9 +89,11 @@ class GraphRegistry {
                                             absl::string_view bytes);
   RegisteredGraph* Find(const Fingerprint& fingerprint);
 
-  // The plan of a graph at graph.sizes, made where there is none; it becomes graph.planned. A
-  // refusal is an entry too, so that repeating it is cheap. Valid until the next call.
-  PlannedProgram* Plan(RegisteredGraph& graph);
+  // The plan of a graph at graph.sizes, made where there is none; it becomes graph.planned.
+  // `other_bytes` is what is alive beside its bindings (PlanRequest). A refusal is an entry too, so
+  // that repeating it is cheap; one for lack of memory is made again where there is more of it.
+  // Valid until the next call.
+  PlannedProgram* Plan(RegisteredGraph& graph, int64_t other_bytes);
   bool HasPlan(const RegisteredGraph& graph, absl::Span<const int64_t> sizes) const;
   size_t plan_count() const { return plans_.size(); }
   // A name for a program that is none of a graph's.
@@ -114,11 +119,14 @@ class GraphRegistry {
   };
 
   absl::Status Prepare(RegisteredGraph& graph, absl::string_view bytes);
-  absl::StatusOr<std::shared_ptr<const moai::Plan>> MakePlan(const RegisteredGraph& graph);
+  absl::StatusOr<std::shared_ptr<const moai::Plan>> MakePlan(const RegisteredGraph& graph,
+                                                             int64_t other_bytes);
+  void Remove(std::list<Entry>::iterator entry);
   void ForgetOne();
 
   Planner* const planner_;
   const std::vector<DeviceProfile> devices_;
+  const std::vector<PlannedSize> larger_;
   const std::function<void(const LoadedParts&)> unload_;
   const RegistryLimits limits_;
   absl::flat_hash_map<Fingerprint, std::unique_ptr<RegisteredGraph>> graphs_;

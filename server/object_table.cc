@@ -18,6 +18,14 @@ const SessionObject* ObjectTable::Find(uint64_t id) const {
   return found == objects_.end() ? nullptr : &found->second;
 }
 
+int64_t ObjectTable::BytesOn(size_t device, uint64_t id) const {
+  const SessionObject* object = Find(id);
+  if (object == nullptr || object->bytes == 0 || device == 0) {
+    return object == nullptr ? 0 : object->bytes;
+  }
+  return LocalBytes(*object, *layouts_, device);
+}
+
 void ObjectTable::Count(const SessionObject& object, int64_t times) {
   live_[0] += times * object.bytes;
   if (object.bytes == 0) return;

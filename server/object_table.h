@@ -49,6 +49,8 @@ class ObjectTable {
   void EraseRange(uint64_t first, uint64_t count);
 
   int64_t live_bytes(size_t device) const { return live_[device]; }
+  // Of those, what an object takes; 0 where there is none.
+  int64_t BytesOn(size_t device, uint64_t id) const;
   size_t size() const { return objects_.size(); }
   bool HasRoomFor(size_t count) const { return count <= kMaxObjects - objects_.size(); }
   // Changes whenever an object that is a slot goes, or changes its type or layout: what was checked

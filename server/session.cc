@@ -1,6 +1,7 @@
 #include "server/session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -83,6 +84,11 @@ absl::Status Session::Defer(absl::string_view message) {
   return absl::OkStatus();
 }
 
+void Session::NoteUse() {
+  core_.MemoryInUse(memory_in_use_);
+  meter_->Note(memory_in_use_, core_.busy(), std::chrono::steady_clock::now());
+}
+
 void Session::DrainBacklog() {
   while (true) {
     absl::Status status;
@@ -92,6 +98,7 @@ void Session::DrainBacklog() {
       if (backlog_.empty()) {
         draining_ = false;
         backlog_bytes_ = 0;
+        NoteUse();
         core_.Flush();
         return;
       }
@@ -101,6 +108,7 @@ void Session::DrainBacklog() {
       status = message_.ParseFromString(message)
                    ? core_.OnClientMessage(message_)
                    : absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+      NoteUse();
     }
     EndIfDue(status);
   }
@@ -108,6 +116,7 @@ void Session::DrainBacklog() {
 
 void Session::OnFrameEnd() {
   MutexLock lock(mutex_);
+  NoteUse();
   core_.Flush();
 }
 
@@ -162,6 +171,7 @@ absl::Status Session::OnExecutorMessage(size_t executor, absl::string_view messa
 
 void Session::OnExecutorFrameEnd() {
   MutexLock lock(mutex_);
+  NoteUse();
   core_.Flush();
 }
 
@@ -171,6 +181,7 @@ void Session::OnExecutorLost(const absl::Status& why) {
   spdlog::error("executor lost session={} reason=\"{}\"", label_, why.ToString());
   executors_.Forget();
   core_.OnExecutorLost(why);
+  NoteUse();
   core_.Flush();
 }
 

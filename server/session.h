@@ -15,6 +15,7 @@
 #include "proto/worker.pb.h"
 #include "server/session_core.h"
 #include "server/thread_pool.h"
+#include "server/use_meter.h"
 #include "wire/control_server.h"
 
 namespace moai {
@@ -37,6 +38,8 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   // The client's stream; before any message comes.
   void SetClient(std::shared_ptr<wire::ControlSession> client);
   const std::string& label() const { return label_; }
+  // What the session uses, for people; outlives it.
+  std::shared_ptr<const UseMeter> meter() const { return meter_; }
 
   // From the client's stream.
   absl::Status OnMessage(absl::string_view message) override;
@@ -88,6 +91,8 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   };
 
   absl::Status Defer(absl::string_view message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells the meter what has changed; before a client hears of it.
+  void NoteUse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs deferred messages, on a planning thread.
   void DrainBacklog();
   // Where `status` or the client's wish ends the session, frees what it holds and then closes the
@@ -98,6 +103,7 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   const std::string label_;
   ThreadPool* const planning_;
   const std::function<void()> ended_callback_;
+  const std::shared_ptr<UseMeter> meter_ = std::make_shared<UseMeter>();
   Mutex mutex_;
   ToExecutors executors_ ABSL_GUARDED_BY(mutex_);
   ToClient client_ ABSL_GUARDED_BY(mutex_);
@@ -108,6 +114,7 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;      // by the client, or for what it did
   bool told_ended_ ABSL_GUARDED_BY(mutex_) = false;  // ended_callback_ has been called
   // Reused.
+  std::vector<int64_t> memory_in_use_ ABSL_GUARDED_BY(mutex_);
   proto::ClientMessage message_ ABSL_GUARDED_BY(mutex_);
   proto::ExecutorEvent event_ ABSL_GUARDED_BY(mutex_);
 };

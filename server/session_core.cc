@@ -1,5 +1,6 @@
 #include "server/session_core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,11 +19,12 @@ SessionCore::SessionCore(SessionSettings settings, Planner* planner, DeviceSink*
       device_(device),
       client_(client),
       registry_(
-          planner, settings_.devices, [this](const LoadedParts& parts) { Unload(parts); },
-          settings_.limits.registry),
+          planner, settings_.devices, settings_.larger,
+          [this](const LoadedParts& parts) { Unload(parts); }, settings_.limits.registry),
       layouts_(settings_.devices.size()),
       objects_(&layouts_),
       redistributions_(settings_.devices, [this](const LoadedParts& parts) { Unload(parts); }),
+      arena_bytes_(settings_.devices.size()),
       progress_(executor_count()) {}
 
 absl::Status SessionCore::OnClientMessage(proto::ClientMessage& message) {
@@ -61,6 +63,16 @@ void SessionCore::Flush() {
   ReportSteps();
   device_->Flush();
   client_->Flush();
+}
+
+void SessionCore::MemoryInUse(std::vector<int64_t>& by_device) const {
+  by_device.resize(settings_.devices.size());
+  for (size_t device = 0; device < by_device.size(); ++device) {
+    const int64_t live = objects_.live_bytes(device);
+    // The space for temporaries stays from step to step, and gives way to tensors.
+    const int64_t room = std::max<int64_t>(0, settings_.devices[device].memory_bytes - live);
+    by_device[device] = live + std::min(arena_bytes_[device], room);
+  }
 }
 
 void SessionCore::SendToDevices(const proto::ExecutorCommand& command) {

@@ -53,6 +53,7 @@ struct SessionSettings {
   // How many of them each executor has, in order. Empty: one executor has all.
   std::vector<size_t> executors;
   std::vector<DeviceProfile> flavors;  // of the whole pool: what a refusal may name
+  std::vector<PlannedSize> larger;     // likewise, of a plan; smallest first
   SessionLimits limits;
 };
 
@@ -82,6 +83,10 @@ class SessionCore {
   bool closed_by_client() const { return closed_; }
   uint64_t steps() const { return last_step_; }
   const ObjectTable& objects() const { return objects_; }
+  // Whether the devices have commands that they have not finished.
+  bool busy() const { return !in_flight_.empty(); }
+  // What the session takes of each of its devices: its objects, and the space for temporaries.
+  void MemoryInUse(std::vector<int64_t>& by_device) const;
 
  private:
   struct PendingRead {
@@ -118,6 +123,8 @@ class SessionCore {
   absl::Status CheckFeeds(const proto::Step& step, const Plan& plan) const;
   absl::Status CheckOutputs(const proto::Step& step, const Plan& plan) const;
   absl::Status NumberLayouts(PlannedProgram& planned);
+  // What is alive beside the step's bindings, of the device where that is most.
+  int64_t OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const;
   absl::Status CheckFit(const std::vector<StepMemory>& step) const;
   void Forward(proto::Step& step, RegisteredGraph& graph);
   void RecordResults(const proto::Step& step, const RegisteredGraph& graph);
@@ -177,7 +184,8 @@ class SessionCore {
   uint64_t done_step_ = 0;       // of the slowest executor
   uint64_t reported_step_ = 0;   // as the client was told
   uint64_t commands_done_ = 0;
-  std::vector<Progress> progress_;  // by executor
+  std::vector<int64_t> arena_bytes_;  // the largest of the steps so far, by device
+  std::vector<Progress> progress_;    // by executor
   // Bytes of each command that an executor has not finished; 0 for the server's own, which a client
   // does not know of.
   std::deque<uint32_t> in_flight_;

@@ -40,6 +40,25 @@ absl::Status SessionCore::NumberLayouts(PlannedProgram& planned) {
   return absl::OkStatus();
 }
 
+int64_t SessionCore::OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const {
+  std::vector<uint64_t> bound = graph.slots;
+  for (const proto::IdRange& range : step.values()) {
+    // Ids that are too many are none of this session's, and are refused later.
+    for (uint64_t k = 0; k < range.count() && bound.size() <= ObjectTable::kMaxObjects; ++k) {
+      bound.push_back(range.first() + k);
+    }
+  }
+  std::sort(bound.begin(), bound.end());
+  bound.erase(std::unique(bound.begin(), bound.end()), bound.end());
+  int64_t most = 0;
+  for (size_t device = 0; device < settings_.devices.size(); ++device) {
+    int64_t others = objects_.live_bytes(device);
+    for (const uint64_t id : bound) others -= objects_.BytesOn(device, id);
+    most = std::max(most, others);
+  }
+  return most;
+}
+
 absl::Status SessionCore::CheckFit(const std::vector<StepMemory>& step) const {
   const size_t count = settings_.devices.size();
   for (size_t device = 0; device < count; ++device) {

@@ -34,7 +34,9 @@ bool SessionCore::TakesLong(const proto::ClientMessage& message) {
   const proto::Step& step = message.step();
   const RegisteredGraph* graph = registry_.Find(FingerprintOf(step));
   if (graph == nullptr || !graph->status.ok()) return false;
-  if (step.same_sizes()) return graph->planned == nullptr;
+  if (step.same_sizes()) {
+    return graph->planned == nullptr || absl::IsResourceExhausted(graph->planned->status);
+  }
   return !registry_.HasPlan(*graph, step.sizes());
 }
 
@@ -136,7 +138,10 @@ absl::Status SessionCore::TakeScalars(const proto::Step& step, RegisteredGraph& 
 
 absl::Status SessionCore::CheckStep(proto::Step& step, RegisteredGraph& graph) {
   auto check = [&]() -> absl::Status {
-    PlannedProgram* planned = graph.planned != nullptr ? graph.planned : registry_.Plan(graph);
+    PlannedProgram* planned = graph.planned;
+    if (planned == nullptr || absl::IsResourceExhausted(planned->status)) {
+      planned = registry_.Plan(graph, OtherBytes(step, graph));
+    }
     MOAI_RETURN_IF_ERROR(planned->status);
     const Plan& plan = *planned->plan;
     MOAI_RETURN_IF_ERROR(CheckSlots(graph, *planned));
@@ -276,6 +281,10 @@ void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
   graph.executor_has_slots = true;
   graph.executor_has_scalars = true;
   last_forwarded_ = step.step();
+  for (size_t device = 0; device < arena_bytes_.size(); ++device) {
+    arena_bytes_[device] =
+        std::max(arena_bytes_[device], graph.planned->plan->memory[device].arena);
+  }
   SendToDevices(command_);
 }
 

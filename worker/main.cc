@@ -23,7 +23,7 @@
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 #include "wire/process_tuning.h"
-#include "worker/byte_size.h"
+#include "base/byte_size.h"
 #include "worker/daemon/worker_daemon.h"
 #include "worker/executor/executor_process.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
