@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "program/collective_bytes.h"
+
 namespace moai {
 namespace {
 
@@ -157,7 +159,7 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
       // Sums or positions of one line per thread.
       return 8 * device.threads * instruction.inputs[0].shape[instruction.attributes[0]];
     default:
-      return 0;
+      return CollectiveScratchBytes(instruction);
   }
 }
 

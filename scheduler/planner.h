@@ -69,6 +69,10 @@ class Planner {
 // Runs the whole graph on the session's only device.
 std::unique_ptr<Planner> MakeOneDevicePlanner();
 
+// Runs the whole graph on each of the session's devices: all make the same results. Nothing is
+// gained by it; tests compare other plans with it.
+std::unique_ptr<Planner> MakeReplicatingPlanner();
+
 }  // namespace moai
 
 #endif  // MOAI_SCHEDULER_PLANNER_H_

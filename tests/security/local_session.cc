@@ -78,6 +78,9 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
     commands_.push_back(command.SerializeAsString());
     return commands_.back().size();
   }
+  size_t SendTo(size_t /*executor*/, const proto::ExecutorCommand& command) override {
+    return Send(command);
+  }
   // ClientSink
   void Send(const proto::ServerMessage& message) override {
     if (message.has_read_result()) {
@@ -112,7 +115,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
       while (!events_.empty()) {
         proto::ExecutorEvent event = std::move(events_.front());
         events_.pop_front();
-        internal_error_.Update(core_.OnExecutorEvent(event));
+        internal_error_.Update(core_.OnExecutorEvent(0, event));
       }
       core_.Flush();
     }
