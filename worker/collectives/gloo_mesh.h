@@ -85,6 +85,9 @@ class GlooMesh {
   void AwaitGoodbye(Peer& peer);
   void SayGoodbye(Peer& peer);
   void CloseAll();
+  // What the thread that watches the clock does: a wait of Gloo that ends by itself closes every
+  // connection before anybody can be told why.
+  void KeepDeadlines();
   // Breaks the state because a call of Gloo failed. Returns its error.
   absl::Status Fail(uint32_t process, const char* what, const std::string& why);
   void Forget(Message& message);
