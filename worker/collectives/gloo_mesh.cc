@@ -118,8 +118,8 @@ GlooMesh::Message::~Message() {
   if (mesh_ != nullptr) mesh_->Forget(*this);
 }
 
-GlooMesh::GlooMesh(uint32_t process, std::vector<std::string> names, GroupState* state)
-    : process_(process), names_(std::move(names)), state_(state), gloo_(new Gloo) {}
+GlooMesh::GlooMesh(std::vector<std::string> names, GroupState* state)
+    : names_(std::move(names)), state_(state), gloo_(new Gloo) {}
 
 absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
                                                          std::vector<std::string> names,
@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
   // A write to a connection that the peer closed is an error, not the end of this process.
   std::signal(SIGPIPE, SIG_IGN);
   MOAI_ASSIGN_OR_RETURN(const std::string host, NumericAddress(address));
-  std::unique_ptr<GlooMesh> mesh(new GlooMesh(process, std::move(names), state));
+  std::unique_ptr<GlooMesh> mesh(new GlooMesh(std::move(names), state));
   Gloo& gloo = *mesh->gloo_;
   const size_t processes = mesh->names_.size();
   gloo.peers.resize(processes);
