@@ -5,8 +5,8 @@
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
 
+#include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <exception>
 #include <random>
 #include <thread>
@@ -127,7 +127,7 @@ absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
                                                          GroupState* state) {
   // A write to a connection that the peer closed is an error, not the end of this process.
   std::signal(SIGPIPE, SIG_IGN);
-  MOAI_ASSIGN_OR_RETURN(const std::string host, NumericAddress(address));
+  MOAI_ASSIGN_OR_RETURN(const std::string host, ListenAddress(address));
   std::unique_ptr<GlooMesh> mesh(new GlooMesh(std::move(names), state));
   Gloo& gloo = *mesh->gloo_;
   const size_t processes = mesh->names_.size();
@@ -441,7 +441,7 @@ void GlooMesh::SayGoodbye(Peer& peer) {
     Goodbye goodbye;
     goodbye.code = static_cast<int32_t>(status.code());
     goodbye.length = static_cast<uint32_t>(std::min(status.message().size(), sizeof(goodbye.text)));
-    std::memcpy(goodbye.text, status.message().data(), goodbye.length);
+    std::copy_n(status.message().begin(), goodbye.length, goodbye.text);
     Try([&] {
       auto buffer = gloo_->context->createUnboundBuffer(&goodbye, sizeof(goodbye));
       buffer->send(static_cast<int>(peer.process), kGoodbyeTag);
