@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "graph/parts.h"
 
 namespace moai {
 
@@ -24,16 +25,6 @@ struct DeviceGraph {
   // Numbers that the partitioner added: the values of the last scalar inputs, after the client's.
   std::vector<Scalar> constants;
 };
-
-// How many of `n` units part `index` of `parts` has: as even as can be, the first parts get one
-// more. Part 0 is never smaller than another.
-constexpr int64_t PartOf(int64_t n, int64_t parts, int64_t index) {
-  return n / parts + (index < n % parts ? 1 : 0);
-}
-// The first unit of that part.
-constexpr int64_t PartBegin(int64_t n, int64_t parts, int64_t index) {
-  return n / parts * index + (index < n % parts ? index : n % parts);
-}
 
 }  // namespace moai
 
