@@ -37,8 +37,8 @@ absl::Status CheckRates(const DeviceProfileMeasurement& m) {
     return absl::InvalidArgumentError(absl::StrCat("device profile: ", m.threads, " threads"));
   }
   if (m.matmuls.size() > kMostSamples) {
-    return absl::InvalidArgumentError(absl::StrCat("device profile: ", m.matmuls.size(),
-                                                   " matmuls; at most ", kMostSamples));
+    return absl::InvalidArgumentError(
+        absl::StrCat("device profile: ", m.matmuls.size(), " matmuls; at most ", kMostSamples));
   }
   return absl::OkStatus();
 }

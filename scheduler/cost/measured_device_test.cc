@@ -38,9 +38,9 @@ double Seconds(const DeviceModel& device, Op op, Dtype dtype, const std::vector<
   EXPECT_TRUE(builder.AddNode(op, inputs, attributes, {}, numbers).ok());
   const CapturedGraph captured = builder.Finish();
   const Node& node = captured.graph.nodes[0];
-  return OpSeconds(device, node, types,
-                   absl::MakeConstSpan(captured.types)
-                       .subspan(node.first_output, node.output_count));
+  return OpSeconds(
+      device, node, types,
+      absl::MakeConstSpan(captured.types).subspan(node.first_output, node.output_count));
 }
 
 TEST(MeasuredDeviceTest, WhatWasMeasuredIsPredicted) {

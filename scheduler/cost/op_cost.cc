@@ -142,20 +142,17 @@ MatmulShape ConvolutionShape(const Node& node, absl::Span<const TensorType> inpu
 double AttentionSeconds(const DeviceModel& device, const Node& node,
                         absl::Span<const TensorType> inputs, double flops) {
   constexpr double kQueryBlock = 128;  // of FlashAttention
-  // Per block of keys, softmax costs what this many columns of a product cost: head size 64 runs
-  // at 0.9 of the rate of 128 (FlashAttention 2, figure 4).
-  constexpr double kSoftmaxColumns = 16;
   const Shape& q = inputs[0].shape;
-  const double peak = device.peak(MathFor(device, inputs[0].dtype));
+  const MathKind math = device.attention_in_f32 ? MathKind::kF32 : MathFor(device, inputs[0].dtype);
+  const double peak = device.peak(math);
   if (peak <= 0) return kInfinite;
-  const double head = static_cast<double>(std::max<int64_t>(1, q[3]));
   const double blocks = std::max(
       1.0, static_cast<double>(q[0] * q[2]) * std::ceil(static_cast<double>(q[1]) / kQueryBlock));
   const double exact = blocks / device.matmul.processors;
   const double waves = Waves(blocks, device.matmul.processors, device.matmul.wave_quantisation);
   const double fraction =
       (node.op == Op::kAttention ? device.attention_fraction : device.attention_grad_fraction) *
-      (1 + kSoftmaxColumns / 128) * head / (head + kSoftmaxColumns);
+      AttentionHeadRate(static_cast<double>(q[3]));
   return flops / (peak * fraction) * waves / exact;
 }
 
@@ -199,6 +196,14 @@ KernelCost& KernelCost::operator+=(const KernelCost& other) {
   flops += other.flops;
   bytes += other.bytes;
   return *this;
+}
+
+double AttentionHeadRate(double head_size) {
+  // Per block of keys, softmax costs what this many columns of a product cost: head size 64 runs
+  // at 0.9 of the rate of 128 (FlashAttention 2, figure 4).
+  constexpr double kSoftmaxColumns = 16;
+  const double head = std::max(1.0, head_size);
+  return (1 + kSoftmaxColumns / 128) * head / (head + kSoftmaxColumns);
 }
 
 double MatmulArithmeticSeconds(const DeviceModel& device, MathKind math, const MatmulShape& shape,

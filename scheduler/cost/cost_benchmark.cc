@@ -1,10 +1,13 @@
-// Tasks a second of the simulator, on pipelines with collectives.
+// What asking for costs takes: kernels, collectives, and tasks a second of the simulator on
+// pipelines with collectives.
 //
-//   tools/bazel run //scheduler/cost:simulator_benchmark
+//   tools/bazel run //scheduler/cost:cost_benchmark
 #include <benchmark/benchmark.h>
 
 #include <vector>
 
+#include "scheduler/cost/collective_cost.h"
+#include "scheduler/cost/op_cost.h"
 #include "scheduler/cost/pipeline_schedule.h"
 #include "scheduler/cost/simulator.h"
 
@@ -41,6 +44,27 @@ void BM_Simulate(benchmark::State& state) {
                                                  benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(BM_Simulate)->Args({8, 64})->Args({64, 512})->Args({512, 512});
+
+void BM_Matmul(benchmark::State& state) {
+  const DeviceModel& device = (*FindGpuType("H100"))->device;
+  MatmulShape shape{.m = 4096, .n = 4096, .k = 4096};
+  for (auto _ : state) {
+    shape.m = shape.m < 8192 ? shape.m + 64 : 4096;
+    benchmark::DoNotOptimize(MatmulSeconds(device, MathKind::kBF16, shape, 2));
+  }
+}
+BENCHMARK(BM_Matmul);
+
+void BM_AllReduce(benchmark::State& state) {
+  const Cluster cluster = ClusterOf(**FindGpuType("H100"), 64);
+  const GroupShape group = StridedGroup(cluster, 1, 512);
+  double bytes = 1;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        CollectiveSeconds(cluster, CollectiveKind::kAllReduce, bytes += 1, group));
+  }
+}
+BENCHMARK(BM_AllReduce);
 
 }  // namespace
 }  // namespace moai
