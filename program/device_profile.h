@@ -29,6 +29,8 @@ struct MatmulMeasurement {
 struct DeviceProfileMeasurement {
   std::string processor;  // its model, as the system names it
   int32_t threads = 1;    // that kernels used
+  // False where time ran out before all shapes were measured, as on a busy machine.
+  bool complete = true;
   // Shapes and dtypes that the device has a kernel for.
   std::vector<MatmulMeasurement> matmuls;
   // Of a kernel that adds two tensors larger than the caches: GB read and written a second.

@@ -62,10 +62,16 @@ double CurveSeconds(const DeviceModel& device, MathKind math, const MatmulShape&
   double small = curve.largest_tile / 2;
   while (small >= curve.smallest_tile) {
     for (double split : {1.0, 2.0, 4.0, 8.0}) {
-      if (split > 1 && shape.k / split < 2 * curve.k_overhead) break;
+      // Only where tiles leave processors idle, and sums stay long.
+      if (split > 1 && (shape.k / split < 2 * curve.k_overhead ||
+                        shape.flops() / (2 * large * small * shape.k) > curve.processors)) {
+        break;
+      }
       best =
-          std::min({best, TiledSeconds(device, shape, {large, small, rate}, split, per_processor),
-                    TiledSeconds(device, shape, {small, large, rate}, split, per_processor)});
+          std::min(best, TiledSeconds(device, shape, {large, small, rate}, split, per_processor));
+      if (large == small) continue;
+      best =
+          std::min(best, TiledSeconds(device, shape, {small, large, rate}, split, per_processor));
     }
     rate *= curve.smaller_tile_rate;
     if (large > small) {

@@ -16,6 +16,8 @@ struct MeasureOptions {
   // What is left to measure when this much time has passed is left out; the first product of each
   // dtype, streaming and launches come first.
   double seconds = 1.8;
+  // For each figure, where two runs take less.
+  double seconds_each = 0.03;
 };
 
 // Other devices of the machine should be idle meanwhile. Runs on a thread of its own: the caller's
@@ -26,8 +28,8 @@ absl::StatusOr<DeviceProfileMeasurement> MeasureDevice(KernelFactory factory,
                                                        const MeasureOptions& options = {});
 
 // The measurement that `directory` holds for this processor and number of threads, or a new one,
-// which is then kept there. A file that cannot be read or written costs a measurement, never an
-// error. Several processes may share a directory.
+// which is then kept there if it is complete. A file that cannot be read or written costs a
+// measurement, never an error. Several processes may share a directory.
 absl::StatusOr<DeviceProfileMeasurement> LoadOrMeasureDevice(const std::string& directory,
                                                              KernelFactory factory,
                                                              const DeviceShape& device,

@@ -26,6 +26,9 @@ DeviceProfileMeasurement Example() {
 // Short runs: the test is of what is there, not of how fast the machine is.
 constexpr MeasureOptions kShort = {.seconds = 0.3};
 
+// All figures, two runs each, however long that takes.
+constexpr MeasureOptions kWhole = {.seconds = 600, .seconds_each = 0};
+
 int g_kernels_made = 0;
 absl::StatusOr<std::unique_ptr<Kernel>> CountingFactory(const Program& program, uint32_t index,
                                                         const DeviceShape& device) {
@@ -77,16 +80,16 @@ TEST(MeasureDeviceTest, WithoutKernelsThereIsAnError) {
 TEST(ProfileFileTest, AMeasurementIsKept) {
   const std::string directory = testing::TempDir() + "/profiles/deep";
   std::filesystem::remove_all(directory);
-  const auto first = LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kShort);
+  const auto first = LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kWhole);
   ASSERT_TRUE(first.ok()) << first.status();
   const int made = g_kernels_made;
   EXPECT_GT(made, 0);
-  const auto second = LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kShort);
+  const auto second = LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kWhole);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(g_kernels_made, made);
   EXPECT_EQ(*second, *first);
   // Another number of threads is another device.
-  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 2}, kShort).ok());
+  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 2}, kWhole).ok());
   EXPECT_GT(g_kernels_made, made);
 
   // A broken file is measured again and replaced.
@@ -94,12 +97,17 @@ TEST(ProfileFileTest, AMeasurementIsKept) {
     std::ofstream(entry.path(), std::ios::trunc) << "{";
   }
   const int before = g_kernels_made;
-  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kShort).ok());
+  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kWhole).ok());
   EXPECT_GT(g_kernels_made, before);
   const int after = g_kernels_made;
-  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kShort).ok());
+  ASSERT_TRUE(LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, kWhole).ok());
   EXPECT_EQ(g_kernels_made, after);
   std::filesystem::remove_all(directory);
+  // What time did not suffice for is used, but not kept.
+  const auto part = LoadOrMeasureDevice(directory, CountingFactory, {.threads = 1}, {.seconds = 0});
+  ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_FALSE(part->complete);
+  EXPECT_FALSE(std::filesystem::exists(directory));
 }
 
 TEST(ProfileFileTest, ADirectoryThatCannotBeMadeCostsNothing) {

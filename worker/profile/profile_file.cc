@@ -62,6 +62,8 @@ bool ReadProfile(const json& file, DeviceProfileMeasurement* result) {
   if (!ReadExtent(file, "threads", &threads) || threads > 1 << 20) return false;
   result->processor = file["processor"].get<std::string>();
   result->threads = static_cast<int32_t>(threads);
+  if (!file.contains("complete") || !file["complete"].is_boolean()) return false;
+  result->complete = file["complete"].get<bool>();
   if (!file.contains("matmuls") || !file["matmuls"].is_array()) return false;
   for (const json& matmul : file["matmuls"]) {
     if (!ReadMatmul(matmul, &result->matmuls.emplace_back())) return false;
@@ -107,6 +109,7 @@ std::string ToJson(const DeviceProfileMeasurement& measurement) {
   json file = {{"version", kVersion},
                {"processor", measurement.processor},
                {"threads", measurement.threads},
+               {"complete", measurement.complete},
                {"stream_gb_per_s", measurement.stream_gb_per_s},
                {"kernel_microseconds", measurement.kernel_microseconds},
                {"vector_gflops", measurement.vector_gflops},
@@ -145,7 +148,7 @@ absl::StatusOr<DeviceProfileMeasurement> LoadOrMeasureDevice(const std::string& 
     if (kept.ok() && kept->processor == processor && kept->threads == device.threads) return kept;
   }
   absl::StatusOr<DeviceProfileMeasurement> measured = MeasureDevice(factory, device, options);
-  if (measured.ok()) {
+  if (measured.ok() && measured->complete) {
     std::error_code ignored;
     std::filesystem::create_directories(directory, ignored);
     WriteFile(path, ToJson(*measured));

@@ -21,8 +21,10 @@ class TimedProgram {
                                                             KernelFactory factory,
                                                             const DeviceShape& device);
 
-  // Seconds of the fastest of several runs: what other processes take away comes and goes. Once to
-  // warm up, then at least twice, and on until `seconds` are used.
+  // Seconds of the fastest of several runs, in processor time of the calling thread, which is one
+  // of the device's: a machine that is busy with other things disturbs it little. (Where a
+  // container may use less than its processors' whole time, rates come out too high by that
+  // factor.) Once to warm up, then at least once, and on until `seconds` have passed.
   double BestSeconds(double seconds);
 
  private:
