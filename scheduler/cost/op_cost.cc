@@ -17,7 +17,7 @@ double Waves(double tasks, double processors, double quantisation) {
   return quantisation * std::ceil(exact) + (1 - quantisation) * std::max(exact, 1.0);
 }
 
-// ---- Matrix products by the curve ---------------------------------------------------------------
+// Matrix products by the curve.
 
 // Share of the rate that is left when a row of this many bytes is read.
 double AlignmentRate(const MatmulCurve& curve, double row_bytes) {
@@ -83,8 +83,7 @@ double CurveSeconds(const DeviceModel& device, MathKind math, const MatmulShape&
   return best;
 }
 
-// ---- Matrix products by measurement
-// ---------------------------------------------------------------
+// Matrix products by measurement.
 
 // Weighted mean of the logarithms of the measured rates; weights fall with the fourth power of the
 // distance in the logarithms of the extents, so that a sample's own shape has its own rate and the
@@ -107,8 +106,7 @@ double SampledRate(const DeviceModel& device, MathKind math, const MatmulShape& 
   return weights > 0 ? std::exp(sum / weights) : 0;
 }
 
-// ---- Other kernels
-// ----------------------------------------------------------------------------------
+// Other kernels.
 
 double Elements(const TensorType& type) { return static_cast<double>(type.shape.elements()); }
 

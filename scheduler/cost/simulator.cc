@@ -11,8 +11,7 @@
 
 namespace moai {
 
-// ---- Building a schedule
-// ---------------------------------------------------------------------------
+// Building a schedule.
 
 uint16_t Schedule::Category(absl::string_view name) {
   const auto [found, added] =
@@ -67,8 +66,7 @@ std::string Schedule::Describe(TaskId id) const {
                       " of device ", task.device, ")");
 }
 
-// ---- Running it
-// --------------------------------------------------------------------------------------
+// Running it.
 
 class Simulation {
  public:

@@ -199,8 +199,7 @@ TEST(SimulatorTest, CriticalPathsFillTheTime) {
   }
 }
 
-// ---- Pipelines
-// -----------------------------------------------------------------------------------
+// Pipelines.
 
 struct PipelineRun {
   double finish = 0;
@@ -276,8 +275,7 @@ TEST(PipelineTest, TransfersLengthenTheWay) {
   EXPECT_NEAR(RunPipeline(*OneForwardOneBackward(4, 1), 1, 0.1).finish, 12 + 6 * 0.1, 1e-9);
 }
 
-// ---- Trace
-// ---------------------------------------------------------------------------------------
+// Trace.
 
 TEST(TraceTest, ATraceIsJsonWithEveryTask) {
   Schedule schedule(2);
