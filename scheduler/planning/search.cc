@@ -48,6 +48,18 @@ std::vector<Split> SplitsOf(const SearchRequest& request) {
   return splits;
 }
 
+// Whether the model axis, beside what it splits in heavy nodes, splits what comes with the step.
+bool SplitsLightNodes(const GraphFacts& facts, const Candidate& candidate) {
+  for (size_t i = 0; i < candidate.axes.size(); ++i) {
+    const std::vector<RoleId>& roles = candidate.axes[i].roles;
+    if (candidate.axis_names[i] == "model" && roles.size() > 1 &&
+        !facts.roles()[roles[0]].in_feeds && facts.roles()[roles.back()].in_feeds) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
@@ -266,7 +278,10 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
 
   // Only fully constrained forms of the first pass count as results.
   const auto allowed = [&](const Candidate& candidate, StateSharding state) {
-    return (fixed.micro_batches == 0 || fixed.micro_batches == candidate.micro_batches) &&
+    return (fixed.sequence < 0 ||
+            fixed.sequence ==
+                int(SplitsLightNodes(*facts_[size_t(candidate.recompute)], candidate))) &&
+           (fixed.micro_batches == 0 || fixed.micro_batches == candidate.micro_batches) &&
            (fixed.recompute < 0 || fixed.recompute == int(candidate.recompute)) &&
            (fixed.state < 0 || fixed.state == int(state));
   };

@@ -50,6 +50,9 @@ struct SearchConstraints {
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
+  // Whether light nodes are split along the model axis by what comes with each step: 1, they are
+  // (sequence parallelism); 0, not.
+  int sequence = -1;
 };
 
 struct SearchRequest {
