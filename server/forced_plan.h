@@ -15,8 +15,8 @@ namespace moai {
 //   state           sharded over the data axis: 0 none, 1 the optimizer's, 2 also gradients, 3 also
 //                   parameters (as the stages of ZeRO)
 //   recompute       0 none, 1 selective, 2 full
-//   sequence        1: the model axis also splits what comes with the step, where nothing heavy is
-//                   computed; 0: it does not
+//   sequence        of what comes with each step, the model axis splits 0 nothing (tensor
+//                   parallelism), 1 light nodes (sequence parallelism); free: or anything else
 //
 // Empty: everything is free. InvalidArgument names a key that is none of these, comes twice, or has
 // a value outside its range.

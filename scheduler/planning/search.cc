@@ -48,16 +48,17 @@ std::vector<Split> SplitsOf(const SearchRequest& request) {
   return splits;
 }
 
-// Whether the model axis, beside what it splits in heavy nodes, splits what comes with the step.
-bool SplitsLightNodes(const GraphFacts& facts, const Candidate& candidate) {
+// What the model axis splits of that which comes with the step: nothing (0), light nodes (1), or
+// heavy ones too (2).
+int SequenceSplit(const GraphFacts& facts, const Candidate& candidate) {
   for (size_t i = 0; i < candidate.axes.size(); ++i) {
+    if (candidate.axis_names[i] != "model") continue;
     const std::vector<RoleId>& roles = candidate.axes[i].roles;
-    if (candidate.axis_names[i] == "model" && roles.size() > 1 &&
-        !facts.roles()[roles[0]].in_feeds && facts.roles()[roles.back()].in_feeds) {
-      return true;
+    for (size_t k = 0; k < roles.size(); ++k) {
+      if (facts.roles()[roles[k]].in_feeds) return k > 0 && k + 1 == roles.size() ? 1 : 2;
     }
   }
-  return false;
+  return 0;
 }
 
 }  // namespace
@@ -279,8 +280,7 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
   // Only fully constrained forms of the first pass count as results.
   const auto allowed = [&](const Candidate& candidate, StateSharding state) {
     return (fixed.sequence < 0 ||
-            fixed.sequence ==
-                int(SplitsLightNodes(*facts_[size_t(candidate.recompute)], candidate))) &&
+            fixed.sequence == SequenceSplit(*facts_[size_t(candidate.recompute)], candidate)) &&
            (fixed.micro_batches == 0 || fixed.micro_batches == candidate.micro_batches) &&
            (fixed.recompute < 0 || fixed.recompute == int(candidate.recompute)) &&
            (fixed.state < 0 || fixed.state == int(state));

@@ -50,8 +50,8 @@ struct SearchConstraints {
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
-  // Whether light nodes are split along the model axis by what comes with each step: 1, they are
-  // (sequence parallelism); 0, not.
+  // What the model axis splits of that which comes with each step: 0, nothing (tensor
+  // parallelism); 1, light nodes (sequence parallelism).
   int sequence = -1;
 };
 

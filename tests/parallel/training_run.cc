@@ -16,7 +16,7 @@ namespace moai {
 namespace {
 
 // The vocabulary, or the classes of images.
-constexpr int64_t kClasses = 64, kSequence = 16;
+constexpr int64_t kClasses = 64, kSequence = 12;
 
 struct Program {
   std::unique_ptr<nn::Module> module;
@@ -110,6 +110,7 @@ absl::StatusOr<NamedNumbers> ReadNumbers(const std::string& name, const Tensor& 
 }
 
 absl::Status Restore(const std::vector<nn::NamedTensor>& tensors, const StepResult& from) {
+  const NoGradGuard no_grad;
   for (size_t i = 0; i < tensors.size(); ++i) {
     Tensor tensor = tensors[i].tensor;
     MOAI_RETURN_IF_ERROR(
