@@ -18,7 +18,7 @@ namespace {
 // Below so much arithmetic a graph is not worth a search: every device does all of it.
 constexpr double kSmallFlops = 1e6;
 // How many candidates are compiled before a plan is refused.
-constexpr size_t kMostCompiled = 6;
+constexpr size_t kMostCompiled = 12;
 
 // Bytes of the state that a device binds in a step, where it exists before.
 int64_t StateBytes(const Program& program) {
@@ -102,17 +102,24 @@ class AutoPlanner : public Planner {
                                                      const SearchSpace& space,
                                                      const SearchRequest& search) const {
     MOAI_ASSIGN_OR_RETURN(const SearchResult result, space.Search());
+    const int64_t available = search.memory_bytes - search.other_bytes;
     int64_t least = INT64_MAX;
     std::string refused;
-    for (size_t i = 0; i < result.candidates.size() && i < kMostCompiled; ++i) {
-      const EvaluatedCandidate& evaluated = result.candidates[i];
+    double underestimate = 1;  // of memory, as seen so far
+    size_t compiled_plans = 0;
+    for (const EvaluatedCandidate& evaluated : result.candidates) {
+      const double expected = underestimate * double(evaluated.cost.total_bytes());
+      if (compiled_plans > 0 && expected > double(available)) continue;
+      if (++compiled_plans > kMostCompiled) break;
       MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
                             space.RequestFor(evaluated.candidate, /*sample=*/false));
       MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
       MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
                                                        partition.mesh, &partition));
       least = std::min(least, compiled.most_bytes);
-      if (compiled.most_bytes > search.memory_bytes - search.other_bytes) {
+      if (compiled.most_bytes > available) {
+        underestimate = std::max(
+            underestimate, double(compiled.most_bytes) / double(evaluated.cost.total_bytes() + 1));
         absl::StrAppend(&refused, "; ", space.Describe(evaluated.candidate), " would need ",
                         ReadableBytes(compiled.most_bytes));
         continue;
