@@ -31,7 +31,6 @@ FrontDoor::FrontDoor(Pool* pool, FlavorChoice* flavors, Planner* planner, Thread
     : pool_(pool),
       flavors_(flavors),
       planner_(planner),
-      flavors_(flavors),
       planning_(planning),
       workers_(workers),
       jobs_(jobs),
