@@ -85,8 +85,13 @@ int64_t CollectiveScratchBytes(const Instruction& instruction) {
     case Op::kReduceScatter:
       // What leaves is all but one's own part; one's own part comes from every other member.
       return Staged(Bytes(instruction.inputs[0]) + kSmallGroup * Bytes(instruction.outputs[0]));
-    case Op::kAllGather:
-      return Staged(Bytes(instruction.outputs[0]));
+    case Op::kAllGather: {
+      // Parts along the outermost dim go straight to their place.
+      const Shape& whole = instruction.outputs[0].shape;
+      int64_t outer = 1;
+      for (int d = 0; d < instruction.attributes[0]; ++d) outer *= whole[d];
+      return outer == 1 ? 0 : Staged(Bytes(instruction.outputs[0]));
+    }
     case Op::kAllToAll:
       return Staged(Bytes(instruction.inputs[0]) + Bytes(instruction.outputs[0]));
     default:

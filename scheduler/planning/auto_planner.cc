@@ -106,7 +106,8 @@ class AutoPlanner : public Planner {
     std::string refused;
     for (size_t i = 0; i < result.candidates.size() && i < kMostCompiled; ++i) {
       const EvaluatedCandidate& evaluated = result.candidates[i];
-      const PartitionRequest partition = space.RequestFor(evaluated.candidate, /*sample=*/false);
+      MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
+                            space.RequestFor(evaluated.candidate, /*sample=*/false));
       MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
       MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
                                                        partition.mesh, &partition));

@@ -45,6 +45,8 @@ struct EvaluatedCandidate {
 struct SearchConstraints {
   int64_t data = 0;   // devices along the axis that splits what comes with each step
   int64_t model = 0;  // devices along the other
+  int64_t stages = 0;
+  int64_t virtual_stages = 0;
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
@@ -60,6 +62,8 @@ struct SearchRequest {
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
   bool overlap = true;
+  // The most pipeline stages; 1: none.
+  int64_t most_stages = 1;
   SearchConstraints constraints;
 };
 

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -47,6 +48,29 @@ TEST(SessionTest, LargeTensorsTravelBesideTheControlStream) {
     EXPECT_EQ(client.Read(y, numbers.size()), expected);
     EXPECT_EQ(client.Read(x, numbers.size()), numbers);
   }
+}
+
+// Clients upload a feed of more than 64 KiB as plain bytes, without the dtype and shape that the
+// graph takes it as.
+TEST(SessionTest, LargeFeedsTravelBesideTheControlStream) {
+  auto cluster = Cluster::Start();
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  SessionClient client((*cluster)->address());
+  const ObjectId table = client.Upload({1, 2, 3, 4}, Shape{4, 1});
+  std::vector<int64_t> indices(20000);  // 160 KB
+  std::vector<float> expected(indices.size());
+  for (size_t i = 0; i < indices.size(); ++i) {
+    indices[i] = static_cast<int64_t>(i * i % 4);
+    expected[i] = static_cast<float>(1 + indices[i]);
+  }
+  const ObjectId found = client.LookUpAndAdd(table, indices);
+  EXPECT_EQ(client.Read(found, indices.size()), expected);
+  // The same graph again, with other bytes.
+  for (float& number : expected) ++number;
+  std::reverse(indices.begin(), indices.end());
+  std::reverse(expected.begin(), expected.end());
+  const ObjectId again = client.LookUpAndAdd(table, indices);
+  EXPECT_EQ(client.Read(again, indices.size()), expected);
 }
 
 TEST(SessionTest, ABadIndexCostsItsStepAndLeavesSlotsUntouched) {

@@ -123,9 +123,7 @@ class LinkCutTest : public ::testing::Test {
 
 TEST_F(LinkCutTest, AHundredCutsLeaveTheLossesAsTheyWere) {
   constexpr int kCuts = 100;
-  // By now the first losses have been read: every graph is registered, and no message on its way is
-  // larger than what passes between two cuts.
-  constexpr int kFirstCut = 10;
+  constexpr int kFirstCut = 10;  // by now every graph is registered
   int cuts = 0;
   int steps_with_cuts = 0;
   const auto run = Train(proxy_->address(), [&](int step) {
@@ -159,6 +157,24 @@ TEST_F(LinkCutTest, CutsWhileGraphsAreRegisteredLoseNothing) {
   ASSERT_TRUE(run.ok()) << run.status() << "\n" << cluster_->Log();
   EXPECT_EQ(proxy_->cuts(), kCuts);
   EXPECT_GE(run->stats.reconnects, 1u);
+  ExpectSameAsUndisturbed(*run);
+}
+
+// From the first byte to the last, no connection passes as much as the registration of the training
+// step's graph.
+TEST_F(LinkCutTest, ALinkThatPassesLessThanAGraphMakesProgress) {
+  constexpr int kCuts = 1000;
+  constexpr size_t kMaxBytes = 9000;
+  constexpr int kSteps = 8;
+  proxy_->CutRandomly(/*seed=*/13, kCuts, /*min_bytes=*/6000, kMaxBytes);
+  const auto run = Train(proxy_->address(), [](int step) { return step < kSteps; });
+  ASSERT_TRUE(run.ok()) << run.status() << "\n" << cluster_->Log();
+  std::cout << "cuts=" << proxy_->cuts() << " control bytes=" << run->stats.control_bytes_sent
+            << " graphs=" << run->stats.graphs_registered << std::endl;
+  // Else the link became whole before the end.
+  EXPECT_LT(proxy_->cuts(), kCuts);
+  // Else no graph was too large.
+  EXPECT_GT(run->stats.control_bytes_sent, run->stats.graphs_registered * kMaxBytes);
   ExpectSameAsUndisturbed(*run);
 }
 

@@ -88,7 +88,7 @@ TEST_P(RandomCollectives, AreRightWhereTensorsAreLarge) {
   ASSERT_EQ(session.size(), GetParam().size());
   std::vector<CollectiveCase> collectives;
   for (int i = 0; i < 12; ++i) {
-    collectives.push_back(DrawCollective(random, session.size(), 20000));
+    collectives.push_back(DrawCollective(random, session.size(), 2000));
   }
   RunAll(session, collectives);
 }

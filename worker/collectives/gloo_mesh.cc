@@ -5,8 +5,8 @@
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
 
+#include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <exception>
 #include <random>
 #include <thread>
@@ -33,6 +33,8 @@ constexpr milliseconds kReasonTime(500);
 // Longer than a session. Gloo has waits with an end only.
 constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 
+constexpr GlooMesh::Clock::time_point kNever = GlooMesh::Clock::time_point::max();
+
 constexpr absl::string_view kBlobHeader = "moai-gloo-1";
 constexpr size_t kSecretBytes = 16;
 
@@ -47,11 +49,6 @@ std::string MakeSecret() {
   std::string secret(kSecretBytes, '\0');
   for (char& byte : secret) byte = static_cast<char>(random());
   return secret;
-}
-
-milliseconds Until(GlooMesh::Clock::time_point deadline) {
-  const auto left = std::chrono::ceil<milliseconds>(deadline - GlooMesh::Clock::now());
-  return std::max(left, milliseconds(1));
 }
 
 // Calls a function of Gloo. Empty, or why it failed.
@@ -83,14 +80,25 @@ struct GlooMesh::Peer {
   bool settled = false;  // its thread has no more to say about what happened
 };
 
+// A message on its way, or an empty place for one.
+struct Waiting {
+  gloo::transport::UnboundBuffer* buffer = nullptr;
+  uint32_t process = 0;
+  bool sends = false;
+  GlooMesh::Clock::time_point deadline = kNever;
+};
+
 struct GlooMesh::Gloo {
   std::shared_ptr<gloo::transport::Device> device;
   std::shared_ptr<gloo::transport::Context> context;
   std::vector<std::unique_ptr<Peer>> peers;  // by process; null for this one
+  std::thread clock;
   // The rest is guarded by the state's mutex.
-  std::vector<gloo::transport::UnboundBuffer*> waiting;  // what a break wakes
+  std::vector<Waiting> waiting;  // what a break wakes
   std::vector<size_t> free_places;
   CondVar changed;
+  CondVar sooner;  // a deadline before `clock_wakes` has come
+  Clock::time_point clock_wakes = kNever;
   int talking = 0;  // threads of peers that may still send
   bool ending = false;
 };
@@ -110,8 +118,8 @@ GlooMesh::Message::~Message() {
   if (mesh_ != nullptr) mesh_->Forget(*this);
 }
 
-GlooMesh::GlooMesh(uint32_t process, std::vector<std::string> names, GroupState* state)
-    : process_(process), names_(std::move(names)), state_(state), gloo_(new Gloo) {}
+GlooMesh::GlooMesh(std::vector<std::string> names, GroupState* state)
+    : names_(std::move(names)), state_(state), gloo_(new Gloo) {}
 
 absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
                                                          std::vector<std::string> names,
@@ -119,8 +127,8 @@ absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
                                                          GroupState* state) {
   // A write to a connection that the peer closed is an error, not the end of this process.
   std::signal(SIGPIPE, SIG_IGN);
-  MOAI_ASSIGN_OR_RETURN(const std::string host, NumericAddress(address));
-  std::unique_ptr<GlooMesh> mesh(new GlooMesh(process, std::move(names), state));
+  MOAI_ASSIGN_OR_RETURN(const std::string host, ListenAddress(address));
+  std::unique_ptr<GlooMesh> mesh(new GlooMesh(std::move(names), state));
   Gloo& gloo = *mesh->gloo_;
   const size_t processes = mesh->names_.size();
   gloo.peers.resize(processes);
@@ -147,13 +155,15 @@ absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
   }
   GlooMesh* const self = mesh.get();
   state->OnBreak([self] {
-    for (gloo::transport::UnboundBuffer* buffer : self->gloo_->waiting) {
-      if (buffer == nullptr) continue;
-      buffer->abortWaitRecv();
-      buffer->abortWaitSend();
+    for (const Waiting& waiting : self->gloo_->waiting) {
+      if (waiting.buffer == nullptr) continue;
+      waiting.buffer->abortWaitRecv();
+      waiting.buffer->abortWaitSend();
     }
     self->gloo_->changed.NotifyAll();
+    self->gloo_->sooner.NotifyAll();
   });
+  gloo.clock = std::thread([self] { self->KeepDeadlines(); });
   return mesh;
 }
 
@@ -167,7 +177,9 @@ GlooMesh::~GlooMesh() {
       }
     }
     gloo_->changed.NotifyAll();
+    gloo_->sooner.NotifyAll();
   }
+  if (gloo_->clock.joinable()) gloo_->clock.join();
   for (const auto& peer : gloo_->peers) {
     if (peer != nullptr && peer->thread.joinable()) peer->thread.join();
   }
@@ -251,11 +263,11 @@ absl::StatusOr<GlooMesh::Message> GlooMesh::Post(uint32_t process, MessageTag ta
     if (!state_->error().ok()) return state_->error();
     if (gloo_->free_places.empty()) {
       gloo_->free_places.push_back(gloo_->waiting.size());
-      gloo_->waiting.push_back(nullptr);
+      gloo_->waiting.emplace_back();
     }
     message.place_ = gloo_->free_places.back();
     gloo_->free_places.pop_back();
-    gloo_->waiting[message.place_] = message.buffer_.get();
+    gloo_->waiting[message.place_] = {message.buffer_.get(), process, sends};
     message.mesh_ = this;
   }
   error = Try([&] {
@@ -278,26 +290,50 @@ absl::StatusOr<GlooMesh::Message> GlooMesh::Recv(uint32_t process, MessageTag ta
 }
 
 absl::Status GlooMesh::Wait(Message& message, Clock::time_point deadline) {
+  {
+    MutexLock lock(state_->mutex());
+    gloo_->waiting[message.place_].deadline = deadline;
+    if (deadline < gloo_->clock_wakes) gloo_->sooner.NotifyAll();
+  }
   bool done = false;
   const std::string error = Try([&] {
-    const milliseconds time = Until(deadline);
-    done = message.sends_ ? message.buffer_->waitSend(time) : message.buffer_->waitRecv(time);
+    done = message.sends_ ? message.buffer_->waitSend(nullptr, kForever)
+                          : message.buffer_->waitRecv(nullptr, kForever);
   });
   const uint32_t process = message.process_;
   const bool sent = message.sends_;
   message = Message();
   if (done) return absl::OkStatus();
-  if (!error.empty() && Clock::now() >= deadline) {
-    return state_->Break(absl::DeadlineExceededError(
-        absl::StrCat("waited too long ", sent ? "to send to " : "for ", names_[process])));
-  }
   if (!error.empty()) return Fail(process, sent ? "sending to" : "receiving from", error);
   return state_->status();
 }
 
+void GlooMesh::KeepDeadlines() {
+  absl::Status late;
+  while (late.ok()) {
+    MutexLock lock(state_->mutex());
+    if (gloo_->ending || !state_->error().ok()) return;
+    Clock::time_point next = Clock::now() + kForever;
+    const Waiting* first = nullptr;
+    for (const Waiting& waiting : gloo_->waiting) {
+      if (waiting.buffer == nullptr || waiting.deadline >= next) continue;
+      next = waiting.deadline;
+      first = &waiting;
+    }
+    if (first != nullptr && next <= Clock::now()) {
+      late = absl::DeadlineExceededError(absl::StrCat(
+          "waited too long ", first->sends ? "to send to " : "for ", names_[first->process]));
+      continue;
+    }
+    gloo_->clock_wakes = next;
+    gloo_->sooner.WaitUntil(state_->mutex(), next);
+  }
+  state_->Break(late).IgnoreError();
+}
+
 void GlooMesh::Forget(Message& message) {
   MutexLock lock(state_->mutex());
-  gloo_->waiting[message.place_] = nullptr;
+  gloo_->waiting[message.place_] = {};
   gloo_->free_places.push_back(message.place_);
   message.mesh_ = nullptr;
 }
@@ -360,7 +396,7 @@ void GlooMesh::AwaitGoodbye(Peer& peer) {
     buffer->recv(static_cast<int>(peer.process), kGoodbyeTag);
     MutexLock lock(state_->mutex());
     if (gloo_->ending || !state_->error().ok()) buffer->abortWaitRecv();
-    gloo_->waiting.push_back(buffer.get());
+    gloo_->waiting.push_back({buffer.get(), peer.process});
     peer.goodbye_buffer = std::move(buffer);
     peer.connected = true;
     gloo_->changed.NotifyAll();
@@ -405,7 +441,7 @@ void GlooMesh::SayGoodbye(Peer& peer) {
     Goodbye goodbye;
     goodbye.code = static_cast<int32_t>(status.code());
     goodbye.length = static_cast<uint32_t>(std::min(status.message().size(), sizeof(goodbye.text)));
-    std::memcpy(goodbye.text, status.message().data(), goodbye.length);
+    std::copy_n(status.message().begin(), goodbye.length, goodbye.text);
     Try([&] {
       auto buffer = gloo_->context->createUnboundBuffer(&goodbye, sizeof(goodbye));
       buffer->send(static_cast<int>(peer.process), kGoodbyeTag);

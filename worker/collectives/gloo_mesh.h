@@ -76,7 +76,7 @@ class GlooMesh {
   struct Gloo;
   struct Peer;
 
-  explicit GlooMesh(uint32_t process, std::vector<std::string> names, GroupState* state);
+  GlooMesh(std::vector<std::string> names, GroupState* state);
   absl::StatusOr<Message> Post(uint32_t process, MessageTag tag, std::byte* data, int64_t bytes,
                                bool sends);
   // What the thread of a peer does.
@@ -85,11 +85,13 @@ class GlooMesh {
   void AwaitGoodbye(Peer& peer);
   void SayGoodbye(Peer& peer);
   void CloseAll();
+  // What the thread that watches the clock does: a wait of Gloo that ends by itself closes every
+  // connection before anybody can be told why.
+  void KeepDeadlines();
   // Breaks the state because a call of Gloo failed. Returns its error.
   absl::Status Fail(uint32_t process, const char* what, const std::string& why);
   void Forget(Message& message);
 
-  const uint32_t process_;
   const std::vector<std::string> names_;
   GroupState* const state_;
   std::vector<std::string> blobs_;

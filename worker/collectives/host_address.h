@@ -1,4 +1,4 @@
-// Names of this machine's network addresses.
+// Addresses of this machine.
 #ifndef MOAI_WORKER_COLLECTIVES_HOST_ADDRESS_H_
 #define MOAI_WORKER_COLLECTIVES_HOST_ADDRESS_H_
 
@@ -8,8 +8,10 @@
 
 namespace moai {
 
-// "localhost" -> "127.0.0.1". InvalidArgument for a name without an address: Gloo would not notice.
-absl::StatusOr<std::string> NumericAddress(const std::string& host);
+// The number of an address that this machine can listen at: "localhost" -> "127.0.0.1". Gloo is
+// given nothing else, since it does not notice names that have no address. InvalidArgument for
+// those, Unavailable for addresses of other machines.
+absl::StatusOr<std::string> ListenAddress(const std::string& host);
 
 }  // namespace moai
 

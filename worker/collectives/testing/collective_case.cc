@@ -334,7 +334,7 @@ Bytes RandomElements(std::mt19937& random, Dtype dtype, int64_t count) {
     if (dtype == Dtype::kBool) {
       WriteInteger(dtype, bytes, i, bits & 1);
     } else if (!IsFloat(dtype)) {
-      WriteInteger(dtype, bytes, i, static_cast<int64_t>(bits) * bits);
+      WriteInteger(dtype, bytes, i, static_cast<int64_t>(uint64_t{bits} * bits));
     } else if (bits % 97 == 0) {
       WriteFloat(dtype, bytes, i, std::numeric_limits<double>::quiet_NaN());
     } else {
