@@ -7,6 +7,7 @@
 #include "graph/infer.h"
 #include "graph/serialize.h"
 #include "graph/verify.h"
+#include "spdlog/spdlog.h"
 
 namespace moai {
 namespace {
@@ -140,13 +141,17 @@ absl::StatusOr<std::shared_ptr<const Plan>> GraphRegistry::MakePlan(const Regist
   }
   MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*graph.graph, graph.sizes));
   MOAI_RETURN_IF_ERROR(CheckSlotTypes(*graph.graph, types));
-  return planner_->MakePlan({.graph = graph.graph,
-                             .compiled = graph.compiled.get(),
-                             .sizes = graph.sizes,
-                             .types = types,
-                             .devices = devices_,
-                             .other_bytes = other_bytes,
-                             .larger = larger_});
+  auto plan = planner_->MakePlan({.graph = graph.graph,
+                                  .compiled = graph.compiled.get(),
+                                  .sizes = graph.sizes,
+                                  .types = types,
+                                  .devices = devices_,
+                                  .other_bytes = other_bytes,
+                                  .larger = larger_});
+  spdlog::debug("planned graph={} nodes={} devices={} plan=\"{}\"", ToString(graph.fingerprint),
+                graph.graph->nodes.size(), devices_.size(),
+                plan.ok() ? (*plan)->explanation : plan.status().ToString());
+  return plan;
 }
 
 void GraphRegistry::ForgetOne() {
