@@ -91,7 +91,6 @@ class Server::Impl {
   VirtualDevices devices_;
   AdminService admin_;
   std::unique_ptr<Planner> planner_;
-  std::unique_ptr<FlavorChoice> flavors_;
   ThreadPool planning_;
   WorkerRegistry workers_;
   FrontDoor front_door_;

@@ -117,6 +117,8 @@ class SessionCore {
   absl::Status TakeScalars(const proto::Step& step, RegisteredGraph& graph);
   // Whether the step may run; an error refuses it.
   absl::Status CheckStep(proto::Step& step, RegisteredGraph& graph);
+  // Tells the person at the terminal what was chosen.
+  void Announce(const Plan& plan);
   absl::Status CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned);
   absl::Status CheckValues(const proto::Step& step, const RegisteredGraph& graph,
                            const Plan& plan) const;

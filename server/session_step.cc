@@ -151,11 +151,20 @@ absl::Status SessionCore::CheckStep(proto::Step& step, RegisteredGraph& graph) {
     MOAI_RETURN_IF_ERROR(NumberLayouts(*planned));
     MOAI_RETURN_IF_ERROR(Arrange(step, graph, *planned));
     MOAI_RETURN_IF_ERROR(CheckFit(plan.memory));
+    if (planned->loaded.structures.empty()) Announce(plan);
     Load(plan.parts, &graph, planned->loaded);
     return absl::OkStatus();
   };
   absl::Status status = check();
   return status.ok() ? status : Annotated(step.step(), status);
+}
+
+void SessionCore::Announce(const Plan& plan) {
+  for (const std::string& line : plan.notices) {
+    answer_.Clear();
+    answer_.mutable_notice()->set_text(line);
+    client_->Send(answer_);
+  }
 }
 
 absl::Status SessionCore::CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned) {

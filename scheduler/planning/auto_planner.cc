@@ -118,9 +118,29 @@ class AutoPlanner : public Planner {
         continue;
       }
       compiled.plan->explanation = Explain(space, result, evaluated, compiled, refused);
+      if (space.Trains()) compiled.plan->notices = Notices(space, result, evaluated.candidate);
       return compiled.plan;
     }
     return Refusal(request, search, least);
+  }
+
+  // In the words that users of this platform know.
+  static std::vector<std::string> Notices(const SearchSpace& space, const SearchResult& result,
+                                          const Candidate& chosen) {
+    std::string tensor = "No TP";
+    bool shards_parameters = false;
+    for (size_t i = 0; i < chosen.axes.size(); ++i) {
+      if (chosen.axis_names[i] == "model") tensor = absl::StrCat("TP ", chosen.axes[i].extent);
+      shards_parameters |= chosen.axes[i].state == StateSharding::kParameters;
+    }
+    return {
+        absl::StrCat("The number of candidates is ", result.evaluated, "."),
+        absl::StrCat("The number of possible candidates is ", result.feasible, "."),
+        "Configuration for parallelism is selected.",
+        absl::StrCat("num_stages : ", chosen.stages, ", num_micro_batches : ", chosen.micro_batches,
+                     ", batch_per_device : ", space.BatchPerDevice(chosen), ", ", tensor,
+                     ", recomputation : ", Name(chosen.recompute), ", distribute_param : ",
+                     shards_parameters ? "true" : "false", ", distribute_low_prec_param : false")};
   }
 
   static std::string Explain(const SearchSpace& space, const SearchResult& result,
