@@ -1,4 +1,4 @@
-"""The model of client/examples/llama.h in PyTorch, and its training step's median time.
+"""The model of client/models/llama.h in PyTorch, and its training step's median time.
 
 Prints one JSON object: {"median_s": ..., "losses": [...]}. The peer of `benchmarks/run.sh llm_vs_torch`: same shapes, same
 weights (a safetensors file that the C++ example saved), same batches (a file of token ids), same optimizer, same threads.

@@ -1,4 +1,4 @@
-// Trains the language model of client/examples/llama.h through a local server, worker and executor
+// Trains the language model of client/models/llama.h through a local server, worker and executor
 // and measures its step, reading the loss of every step. One side of `benchmarks/run.sh
 // llm_vs_torch`; llm_in_torch.py is the other, with the same hyperparameters.
 //
@@ -19,8 +19,8 @@
 #include "absl/flags/parse.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "client/examples/llama.h"
 #include "client/moai.h"
+#include "client/models/llama.h"
 
 ABSL_FLAG(bool, make, false, "write --weights and --tokens");
 ABSL_FLAG(std::string, weights, "", "safetensors file of the initial weights");
@@ -49,7 +49,7 @@ struct Batch {
   std::vector<int32_t> ids, labels;
 };
 
-absl::Status MakeFiles(Llama& model, int64_t tokens) {
+absl::Status MakeFiles(models::Llama& model, int64_t tokens) {
   std::vector<int32_t> ids(tokens);
   std::mt19937 random(1);
   const auto vocabulary = uint32_t(absl::GetFlag(FLAGS_vocabulary));
@@ -82,7 +82,7 @@ absl::StatusOr<std::vector<Batch>> ReadBatches(int steps, int64_t batch, int64_t
   return batches;
 }
 
-absl::Status Train(Llama& model, const std::vector<Batch>& batches, const Shape& shape) {
+absl::Status Train(models::Llama& model, const std::vector<Batch>& batches, const Shape& shape) {
   optim::AdamW optimizer(
       model.NamedParameters(),
       {.learning_rate = absl::GetFlag(FLAGS_learning_rate), .beta2 = 0.95, .weight_decay = 0.1});
@@ -121,13 +121,13 @@ absl::Status Run() {
   }
   MOAI_ASSIGN_OR_RETURN(Accelerator accelerator, Accelerator::Connect());
   ManualSeed(1);
-  Llama model({.vocabulary = absl::GetFlag(FLAGS_vocabulary),
-               .hidden = absl::GetFlag(FLAGS_hidden),
-               .ffn = absl::GetFlag(FLAGS_ffn),
-               .layers = absl::GetFlag(FLAGS_layers),
-               .heads = absl::GetFlag(FLAGS_heads),
-               .kv_heads = absl::GetFlag(FLAGS_kv_heads),
-               .sequence = sequence});
+  models::Llama model({.vocabulary = absl::GetFlag(FLAGS_vocabulary),
+                       .hidden = absl::GetFlag(FLAGS_hidden),
+                       .ffn = absl::GetFlag(FLAGS_ffn),
+                       .layers = absl::GetFlag(FLAGS_layers),
+                       .heads = absl::GetFlag(FLAGS_heads),
+                       .kv_heads = absl::GetFlag(FLAGS_kv_heads),
+                       .sequence = sequence});
   MOAI_RETURN_IF_ERROR(model.status());
   if (absl::GetFlag(FLAGS_make)) return MakeFiles(model, steps * batch * (sequence + 1));
   MOAI_RETURN_IF_ERROR(LoadTensors(absl::GetFlag(FLAGS_weights), model.StateDict()).status());

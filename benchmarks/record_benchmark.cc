@@ -16,7 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "benchmarks/step_counter.h"
 #include "client/capture/recorder.h"
-#include "client/examples/llama.h"
+#include "client/models/llama.h"
 #include "client/optim/adam.h"
 #include "client/optim/clip.h"
 #include "graph/infer.h"
@@ -49,7 +49,7 @@ void Check(const absl::Status& status) {
 // A training step of the example, again and again.
 class Trainer {
  public:
-  Trainer(const examples::LlamaConfig& config, int64_t batch)
+  Trainer(const models::LlamaConfig& config, int64_t batch)
       : batch_(batch),
         model_(config),
         parameters_(model_.NamedParameters()),
@@ -70,7 +70,7 @@ class Trainer {
 
  private:
   int64_t batch_;
-  examples::Llama model_;
+  models::Llama model_;
   std::vector<nn::NamedTensor> parameters_;
   optim::AdamW optimizer_;
   Tensor loss_;
@@ -85,7 +85,7 @@ struct RecordCost {
   double graphs = 0;
 };
 
-RecordCost MeasureRecording(const examples::LlamaConfig& config) {
+RecordCost MeasureRecording(const models::LlamaConfig& config) {
   auto session = std::make_shared<StepCounter>();
   Recorder::SetCurrent(Recorder::Create(session));
   Trainer trainer(config, 8);

@@ -22,8 +22,8 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "client/examples/byte_text.h"
-#include "client/examples/llama.h"
 #include "client/moai.h"
+#include "client/models/llama.h"
 #include "tests/end_to_end/cluster.h"
 #include "tests/support/flaky_proxy.h"
 
@@ -81,7 +81,7 @@ absl::Status Train(const std::string& address, const examples::ByteText& text, i
   MOAI_ASSIGN_OR_RETURN(Accelerator accelerator,
                         Accelerator::Connect({.server = address, .log = false}));
   ManualSeed(1);
-  examples::Llama model(examples::LlamaConfig{});
+  models::Llama model(models::LlamaConfig{});
   const std::vector<nn::NamedTensor> parameters = model.NamedParameters();
   optim::AdamW optimizer(parameters,
                          {.learning_rate = kPeakLearningRate, .beta2 = 0.95, .weight_decay = 0.1});

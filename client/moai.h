@@ -16,6 +16,7 @@
 #include "client/nn/dropout.h"
 #include "client/nn/linear.h"
 #include "client/nn/loss.h"
+#include "client/nn/moe.h"
 #include "client/nn/module.h"
 #include "client/nn/norm.h"
 #include "client/nn/sequential.h"

@@ -113,6 +113,8 @@ double Flops(const Node& node, absl::Span<const TensorType> inputs,
     default:
       break;
   }
+  // Moves what the devices have; combining it is the links' time, not the cores'.
+  if (IsCollective(node.op)) return 0;
   double largest = 0;
   for (const TensorType& type : inputs) largest = std::max(largest, Elements(type));
   for (const TensorType& type : outputs) largest = std::max(largest, Elements(type));

@@ -126,12 +126,19 @@ absl::Status InferSizes(const NodeSizes& sizes) {
       return InferPad(sizes);
     case Op::kConcat:
       return InferConcat(sizes);
-    case Op::kIota:
     case Op::kFill:
+    case Op::kBroadcastFromFirst:
+    case Op::kRecv:
+      return InferShapeExtents(sizes);
+    case Op::kIota:
     case Op::kRandomUniform:
     case Op::kRandomNormal:
     case Op::kRandomBernoulli:
-      return InferShapeExtents(sizes);
+      return InferCreatedPart(sizes);
+    case Op::kEmbedding:
+      return InferEmbedding(sizes);
+    case Op::kEmbeddingGrad:
+      return InferEmbeddingGrad(sizes);
     case Op::kMatmul:
       return InferMatmul(sizes);
     case Op::kReduceSum:
@@ -173,6 +180,14 @@ absl::Status InferSizes(const NodeSizes& sizes) {
       return InferAttentionGrad(sizes);
     case Op::kRotary:
       return InferRotary(sizes);
+    case Op::kAllGather:
+      return InferAllGather(sizes);
+    case Op::kReduceScatter:
+      return InferReduceScatter(sizes);
+    case Op::kAllToAll:
+      return InferAllToAll(sizes);
+    case Op::kSend:
+      return InferSend(sizes);
     default:
       return InferFromSignature(sizes);
   }

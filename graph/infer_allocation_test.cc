@@ -25,7 +25,7 @@ namespace {
 
 TEST(InferNodeTest, DoesNotAllocateOnSuccess) {
   std::mt19937_64 random(1);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (int draw = 0; draw < 20; ++draw) {
       const CapturedGraph captured = *RandomNodeGraph(entry.op, DtypesOf(entry.op)[0], random);
       const Node& node = captured.graph.nodes[0];

@@ -104,6 +104,16 @@ absl::Status CheckNorm(const Node& node, const Kinds& inputs, bool bias, size_t 
       .status();
 }
 
+// Collectives combine what the reductions of one device combine: truths or numbers.
+void CheckReduction(int32_t reduce, DtypeCheck& check) {
+  const ReduceKind kind = static_cast<ReduceKind>(reduce);
+  if (kind == ReduceKind::kAnd || kind == ReduceKind::kOr) {
+    check.Equal(0, 1, Dtype::kBool);
+  } else {
+    check.Number(0);
+  }
+}
+
 absl::Status InferSpecialDtypes(const Node& node, const Kinds& inputs, absl::Span<Value> outputs) {
   const Dtype x = inputs.dtype(0);
   const size_t count = inputs.size();
@@ -159,6 +169,9 @@ absl::Status InferSpecialDtypes(const Node& node, const Kinds& inputs, absl::Spa
       return check.Float(0).Ids(1).status();
     case Op::kCrossEntropyGrad:
       return check.Float(0).Ids(1).Equal(2, 4, StatisticDtype(x)).status();
+    case Op::kSend:
+      outputs[0].dtype = Dtype::kU8;
+      return absl::OkStatus();
     case Op::kAdamW:
       return check.Float(0).Float(1).Equal(2, 4, x).Equal(4, count, StatisticDtype(x)).status();
     default:
@@ -191,6 +204,9 @@ absl::Status InferDtypes(const Node& node, const Kinds& inputs, absl::Span<Value
       outputs[0].dtype = Dtype::kBool;
       return check.Float(0).status();
     case DtypeRule::kSame:
+      if (const int reduce = Schema(node.op).reduce_attribute; reduce >= 0) {
+        CheckReduction(node.attributes[reduce], check);
+      }
       break;
     case DtypeRule::kSameFloat:
       check.Float(0);

@@ -53,6 +53,9 @@ absl::Status InferSliceUpdate(const NodeSizes& sizes);
 absl::Status InferPad(const NodeSizes& sizes);
 absl::Status InferConcat(const NodeSizes& sizes);
 absl::Status InferShapeExtents(const NodeSizes& sizes);  // the output's shape is the extents
+absl::Status InferCreatedPart(const NodeSizes& sizes);
+absl::Status InferEmbedding(const NodeSizes& sizes);
+absl::Status InferEmbeddingGrad(const NodeSizes& sizes);
 
 // infer_window.cc
 absl::Status InferConv2d(const NodeSizes& sizes);
@@ -73,6 +76,12 @@ absl::Status InferGroupNorm(const NodeSizes& sizes);
 absl::Status InferAttention(const NodeSizes& sizes);
 absl::Status InferAttentionGrad(const NodeSizes& sizes);
 absl::Status InferRotary(const NodeSizes& sizes);
+
+// infer_collective.cc
+absl::Status InferAllGather(const NodeSizes& sizes);
+absl::Status InferReduceScatter(const NodeSizes& sizes);
+absl::Status InferAllToAll(const NodeSizes& sizes);
+absl::Status InferSend(const NodeSizes& sizes);
 
 }  // namespace moai::infer_internal
 

@@ -47,6 +47,9 @@ absl::Status CheckAttribute(const Node& node, const AttributeSpec& spec, int32_t
     case AttributeKind::kNonNegative:
       if (value >= 0) break;
       return Invalid(node, "attribute ", spec.name, " must be 0 or more, got ", value);
+    case AttributeKind::kReduce:
+      if (value > 0 && value <= static_cast<int32_t>(ReduceKind::kOr)) break;
+      return Invalid(node, "attribute ", spec.name, " is ", value, ", which is no reduction");
     case AttributeKind::kAny:
       break;
   }
@@ -225,17 +228,29 @@ absl::Status InferRanks(const Node& node, const OpEntry& entry, const OpSchema& 
   if ((node.op == Op::kTril || node.op == Op::kTriu) && inputs.rank(0) < 2) {
     return Invalid(node, "input 0 must have rank 2 or more, got rank ", inputs.rank(0));
   }
+  if (node.op == Op::kBroadcastFromFirst && inputs.rank(0) != outputs[0].rank) {
+    return Invalid(node, "input 0 must have rank ", int{outputs[0].rank}, ", got rank ",
+                   inputs.rank(0));
+  }
+  if (node.op == Op::kAllToAll && node.attributes[0] == node.attributes[1]) {
+    return Invalid(node, "axis and split_axis must differ, got ", node.attributes[0], " for both");
+  }
   return absl::OkStatus();
 }
 
 absl::Status CheckExtentCount(const Node& node, const OpSchema& schema, const Kinds& inputs,
                               int output_rank) {
-  size_t expected = schema.extent_words;
-  if (schema.extent_layout == ExtentLayout::kShape) expected = output_rank;
-  if (schema.extent_layout == ExtentLayout::kPerDimension) expected *= inputs.rank(0);
-  if (node.extent_count == expected) return absl::OkStatus();
-  return Invalid(node, "takes ", expected, " extents (", Entry(node.op).extents, "), got ",
-                 node.extent_count);
+  size_t each = 1;
+  if (schema.extent_layout == ExtentLayout::kShape) each = output_rank;
+  if (schema.extent_layout == ExtentLayout::kPerDimension) each = inputs.rank(0);
+  const size_t expected = each * schema.extent_words;
+  const size_t optional = each * schema.optional_extent_words;
+  if (node.extent_count == expected || node.extent_count == expected + optional) {
+    return absl::OkStatus();
+  }
+  return Invalid(node, "takes ", expected,
+                 optional > 0 ? absl::StrCat(" or ", expected + optional) : "", " extents (",
+                 Entry(node.op).extents, "), got ", node.extent_count);
 }
 
 }  // namespace

@@ -1,12 +1,52 @@
-// Sizes of the ops that move or make elements.
+// Sizes of the ops that move, make or look up elements.
 #include "base/status.h"
 #include "graph/infer_internal.h"
+#include "graph/parts.h"
 
 namespace moai::infer_internal {
 
 absl::Status InferShapeExtents(const NodeSizes& sizes) {
   for (int64_t extent : sizes.extents) sizes.out(0).push_back(extent);
   return absl::OkStatus();
+}
+
+absl::Status InferCreatedPart(const NodeSizes& sizes) {
+  const CreatedPart part = CreatedPartOf(sizes.node, sizes.extents);
+  sizes.out(0) = part.shape;
+  // Positions in the whole are counted, so that it has to be within limits as well.
+  if (!WithinLimits(part.whole)) {
+    return sizes.Invalid("the whole would have shape ", ToString(part.whole),
+                         "; extents must be 0 or more and a tensor has at most ", kMaxElements,
+                         " elements");
+  }
+  for (int dim = 0; dim < part.shape.rank(); ++dim) {
+    const int64_t start = part.start[dim], extent = part.shape[dim];
+    if (start >= 0 && start + extent <= part.whole[dim]) continue;
+    return sizes.Invalid("dim ", dim, " is a part of ", part.whole[dim], ", but starts at ", start,
+                         " and has ", extent);
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
+absl::Status CheckWindow(const NodeSizes& sizes, int64_t rows, absl::Span<const int64_t> extents) {
+  const TableWindow window = WindowOfTable(rows, extents);
+  if (window.first >= 0 && window.first + rows <= window.whole) return absl::OkStatus();
+  return sizes.Invalid("the ", rows, " rows from row ", window.first,
+                       " on must be rows of a table of ", window.whole);
+}
+
+}  // namespace
+
+absl::Status InferEmbedding(const NodeSizes& sizes) {
+  MOAI_RETURN_IF_ERROR(InferFromSignature(sizes));
+  return CheckWindow(sizes, sizes.in(0)[0], sizes.extents);
+}
+
+absl::Status InferEmbeddingGrad(const NodeSizes& sizes) {
+  MOAI_RETURN_IF_ERROR(InferFromSignature(sizes));
+  return CheckWindow(sizes, sizes.extents[0], sizes.extents.subspan(1));
 }
 
 absl::Status InferReshape(const NodeSizes& sizes) {

@@ -28,14 +28,15 @@ inline constexpr int kOpCount = 0
 
 // What an op is to the parts that treat whole groups of ops alike.
 enum class OpClass : uint8_t {
-  kPointwise,  // every output element depends on the same element of each input
-  kView,       // moves elements without changing them; a strided view of its input
-  kCreate,     // makes elements from nothing but attributes, extents and scalars (iota, random)
-  kReduce,     // combines the elements along some axes
-  kMatmul,     // contraction that a matrix kernel runs
-  kIndexed,    // reads or writes at positions that are data (gather, embedding, scatter)
-  kWhole,      // one kernel, with a decomposition that defines it (softmax, norms, attention, ...)
-  kOrder,      // order or prefix along an axis (sort, top_k, cumsum)
+  kPointwise,   // every output element depends on the same element of each input
+  kView,        // moves elements without changing them; a strided view of its input
+  kCreate,      // makes elements from nothing but attributes, extents and scalars (iota, random)
+  kReduce,      // combines the elements along some axes
+  kMatmul,      // contraction that a matrix kernel runs
+  kIndexed,     // reads or writes at positions that are data (gather, embedding, scatter)
+  kWhole,       // one kernel, with a decomposition that defines it (softmax, norms, attention, ...)
+  kOrder,       // order or prefix along an axis (sort, top_k, cumsum)
+  kCollective,  // exchanges elements with other devices; the partitioner's, never a client's
 };
 
 // How the dtypes of an op's inputs relate and what its outputs have.
@@ -75,6 +76,11 @@ bool IsValid(Op op);
 absl::string_view Name(Op op);
 std::optional<Op> OpFromName(absl::string_view name);
 absl::Span<const OpEntry> AllOps();
+// AllOps without the collectives: what a client's graph may hold. Tests that run single ops, on one
+// device, walk these; collectives need several (infer_collective_test, interpret_devices_test).
+absl::Span<const OpEntry> ClientOps();
+// True for ops that exchange elements with other devices. Requires IsValid(op).
+bool IsCollective(Op op);
 
 }  // namespace moai
 

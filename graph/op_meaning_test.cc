@@ -215,6 +215,25 @@ TEST(CreationTest, RandomElementsFollowFromTheirIndex) {
   }
 }
 
+// What every op makes of the part [1, 3) x [2, 4) of a [4, 5] is what stands there in the whole.
+TEST(CreationTest, PartsAreThoseOfTheWhole) {
+  for (Op op : {Op::kIota, Op::kRandomUniform, Op::kRandomNormal, Op::kRandomBernoulli}) {
+    const auto make = [&](std::vector<int64_t> extents) {
+      Tensors inputs;
+      if (op != Op::kIota) inputs = {Integers({}, {7}), Integers({}, {5})};
+      if (op == Op::kRandomBernoulli) inputs.push_back(Floats({}, {0.25}, Dtype::kF32));
+      return Compute(
+                 op, inputs,
+                 {.attributes = {static_cast<int32_t>(Dtype::kF32), 1, 2}, .extents = extents})[0]
+          .floats;
+    };
+    const Numbers whole = make({4, 5});
+    EXPECT_THAT(make({2, 2, 4, 5, 1, 2}), ElementsAre(whole[7], whole[8], whole[12], whole[13]))
+        << Name(op);
+    EXPECT_EQ(make({4, 5, 4, 5, 0, 0}), whole) << Name(op);
+  }
+}
+
 TEST(ReduceTest, NothingGivesTheIdentity) {
   const auto reduce = [](Op op, const ReferenceTensor& x) {
     return Compute(op, {x}, {.attributes = {0}})[0];

@@ -127,10 +127,11 @@ void ParseSignature(const OpEntry& entry, OpSchema& schema) {
 
 AttributeKind KindOfAttribute(absl::string_view name) {
   if (name == "dtype") return AttributeKind::kDtype;
-  if (name == "axis") return AttributeKind::kAxis;
+  if (name == "axis" || name == "split_axis") return AttributeKind::kAxis;
   if (name == "axes...") return AttributeKind::kAxes;
   if (name == "rank") return AttributeKind::kRank;
-  if (name == "instance") return AttributeKind::kNonNegative;
+  if (name == "instance" || name == "group") return AttributeKind::kNonNegative;
+  if (name == "reduce") return AttributeKind::kReduce;
   if (name == "ignore_index") return AttributeKind::kAny;
   return AttributeKind::kFlag;
 }
@@ -139,9 +140,11 @@ void ParseAttributes(const OpEntry& entry, OpSchema& schema) {
   for (absl::string_view word : Words(entry.attributes)) {
     const int position = static_cast<int>(schema.attributes.size());
     const AttributeKind kind = KindOfAttribute(word);
-    if (kind == AttributeKind::kAxis) schema.axis_attribute = position;
+    if (word == "axis") schema.axis_attribute = position;
     if (kind == AttributeKind::kAxes) schema.axes_attribute = position;
     if (kind == AttributeKind::kRank) schema.rank_attribute = position;
+    if (kind == AttributeKind::kReduce) schema.reduce_attribute = position;
+    if (word == "group") schema.group_attribute = position;
     if (kind == AttributeKind::kDtype) schema.dtype_attribute = position;
     schema.attributes.push_back({std::string(absl::StripSuffix(word, "...")), kind});
   }
@@ -149,7 +152,10 @@ void ParseAttributes(const OpEntry& entry, OpSchema& schema) {
 }
 
 void ParseExtents(const OpEntry& entry, OpSchema& schema) {
-  for (absl::string_view word : Words(entry.extents)) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(entry.extents, absl::MaxSplits('[', 1));
+  schema.optional_extent_words = static_cast<int>(Words(parts.second).size());
+  for (absl::string_view word : Words(parts.first)) {
     if (word == "shape") schema.extent_layout = ExtentLayout::kShape;
     if (word == "start" || word == "low") schema.extent_layout = ExtentLayout::kPerDimension;
     schema.extent_words += word == "conv" ? kConvExtents : word == "pool" ? kPoolExtents : 1;

@@ -51,6 +51,7 @@ enum class AttributeKind : uint8_t {
   kRank,         // the rank of the output, 0 .. kMaxRank
   kFlag,         // 0 or 1
   kNonNegative,  // 0 or more
+  kReduce,       // a ReduceKind other than kNone
   kAny,
   kAxes,  // takes the rest; distinct dims
 };
@@ -63,7 +64,7 @@ struct AttributeSpec {
 // How many extents a node has.
 enum class ExtentLayout : uint8_t {
   kFixed,         // `extent_words`
-  kShape,         // the rank of the output
+  kShape,         // `extent_words` for each dim of the output
   kPerDimension,  // `extent_words` for each dim of the first input
 };
 
@@ -79,9 +80,13 @@ struct OpSchema {
   int axes_attribute = -1;
   int rank_attribute = -1;
   int dtype_attribute = -1;
+  int group_attribute = -1;
+  int reduce_attribute = -1;
   int number_count = 0;
   ExtentLayout extent_layout = ExtentLayout::kFixed;
   int extent_words = 0;
+  // Words in brackets, which a node has all or none of; laid out like the others.
+  int optional_extent_words = 0;
 };
 
 // The schema of a valid op. Requires IsValid(op). Thread-safe.

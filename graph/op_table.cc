@@ -30,6 +30,21 @@ constexpr std::array<OpEntry, kOpCount> kEntries = {
 #undef MOAI_OP
 };
 
+constexpr size_t kClientOpCount = [] {
+  size_t count = 0;
+  for (const OpEntry& entry : kEntries) count += entry.op_class != OpClass::kCollective;
+  return count;
+}();
+
+constexpr std::array<OpEntry, kClientOpCount> kClientEntries = [] {
+  std::array<OpEntry, kClientOpCount> entries{};
+  size_t next = 0;
+  for (const OpEntry& entry : kEntries) {
+    if (entry.op_class != OpClass::kCollective) entries[next++] = entry;
+  }
+  return entries;
+}();
+
 }  // namespace
 
 const OpEntry& Entry(Op op) { return kEntries[static_cast<size_t>(op) - 1]; }
@@ -48,5 +63,8 @@ std::optional<Op> OpFromName(absl::string_view name) {
 }
 
 absl::Span<const OpEntry> AllOps() { return kEntries; }
+absl::Span<const OpEntry> ClientOps() { return kClientEntries; }
+
+bool IsCollective(Op op) { return Entry(op).op_class == OpClass::kCollective; }
 
 }  // namespace moai

@@ -1,4 +1,5 @@
 // Primitives that make elements from attributes, extents and scalars.
+#include "graph/parts.h"
 #include "graph/random.h"
 #include "graph/reference_internal.h"
 
@@ -6,15 +7,17 @@ namespace moai::reference {
 namespace {
 
 absl::Status RunIota(const NodeRun& run) {
-  const AxisView view = ViewAxis(run.out_shape(), run.node.attributes[1]);
+  const int axis = run.node.attributes[1];
+  const AxisView view = ViewAxis(run.out_shape(), axis);
+  const int64_t start = CreatedPartOf(run.node, run.extents).start[axis];
   const Dtype dtype = run.out().type.dtype;
   for (int64_t o = 0; o < view.outer; ++o) {
     for (int64_t i = 0; i < view.extent; ++i) {
       for (int64_t k = 0; k < view.inner; ++k) {
         if (IsFloat(dtype)) {
-          run.out().floats[view.At(o, i, k)] = static_cast<double>(i);
+          run.out().floats[view.At(o, i, k)] = static_cast<double>(start + i);
         } else {
-          run.out().integers[view.At(o, i, k)] = Wrap(static_cast<uint64_t>(i), dtype);
+          run.out().integers[view.At(o, i, k)] = Wrap(static_cast<uint64_t>(start + i), dtype);
         }
       }
     }
@@ -35,12 +38,14 @@ absl::Status MakeElements(const NodeRun& run, Make make) {
   const RandomKey key{.seed = static_cast<uint64_t>(run.in(0).integers[0]),
                       .offset = static_cast<uint64_t>(run.in(1).integers[0]),
                       .instance = static_cast<uint32_t>(run.node.attributes[1])};
+  const CreatedPart part = CreatedPartOf(run.node, run.extents);
   VisitElements(run.out(), [&](auto& out) {
-    std::array<uint32_t, 4> bits{};
-    for (size_t i = 0; i < out.size(); ++i) {
-      if (i % 4 == 0) bits = RandomBlock(key, i / 4);
-      out[i] = make(bits, i % 4);
-    }
+    size_t next = 0;
+    ForEachOffset(part.shape, DenseStrides(part.whole), part.first_position(),
+                  [&](int64_t position) {
+                    const size_t i = static_cast<size_t>(position);
+                    out[next++] = make(RandomBlock(key, i / 4), i % 4);
+                  });
   });
   return absl::OkStatus();
 }

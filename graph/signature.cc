@@ -110,6 +110,9 @@ class Instantiation {
   }
 
   void MakeWholeOutputDim(int dim) { MakeWhole(signature_.outputs[0][dim]); }
+  void MakeAllWhole() {
+    for (size_t i = 0; i < signature_.indices.size(); ++i) MakeWhole(static_cast<int8_t>(i));
+  }
   void MakeWhole(int8_t index) {
     signature_.indices[index].kind = IndexKind::kWhole;
     signature_.indices[index].reduce = ReduceKind::kNone;
@@ -225,6 +228,10 @@ void KeepPositionsWhole(const Node& node, int rank, Instantiation& instantiation
       return;
     case Op::kIota:
       return instantiation.MakeWholeOutputDim(node.attributes[1]);
+    case Op::kEmbedding:
+      // A part of a window would be another window.
+      if (node.extent_count != 0) instantiation.MakeWhole(instantiation.signature().inputs[0][0]);
+      return;
     case Op::kTril:
     case Op::kTriu:
       instantiation.MakeWholeOutputDim(rank - 1);
@@ -308,6 +315,8 @@ absl::StatusOr<IndexSignature> InstantiateSignature(const Node& node,
   }
   KeepPositionsWhole(node, outputs[0].shape.rank(), instantiation);
   KeepGroupsWhole(node, inputs, outputs, instantiation);
+  // What a collective exchanges is split already; it is not split again.
+  if (entry.op_class == OpClass::kCollective) instantiation.MakeAllWhole();
   return instantiation.Take();
 }
 

@@ -46,6 +46,7 @@ struct IndexSignature {
 //     channels of a grouped convolution. Dims that are repeated (broadcast, mask) are kNoIndex.
 //   * Dims whose elements know their position are kWhole: flipped ones, those of iota's axis, of
 //     random numbers, of the triangle of tril and triu, the queries of causal attention.
+//   * All dims of a collective are kWhole.
 //   * Attention's query heads and key heads share one index, `h`; a part of it holds h / g query
 //     heads for each of its key heads.
 absl::StatusOr<IndexSignature> InstantiateSignature(const Node& node,

@@ -34,7 +34,7 @@ bool IsAttention(Op op) { return op == Op::kAttention || op == Op::kAttentionGra
 
 TEST(SignatureTest, EveryDimHasAnIndexOfItsExtent) {
   std::mt19937_64 random(1);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     SCOPED_TRACE(std::string(entry.name));
     for (int draw = 0; draw < 30; ++draw) {
       const std::vector<Dtype> dtypes = DtypesOf(entry.op);
@@ -73,7 +73,7 @@ TEST(SignatureTest, EveryDimHasAnIndexOfItsExtent) {
 // A parallel index is in every output; one that is contracted names its reduction.
 TEST(SignatureTest, KindsFitTheirPlaces) {
   std::mt19937_64 random(2);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     SCOPED_TRACE(std::string(entry.name));
     for (int draw = 0; draw < 10; ++draw) {
       const Instance instance =

@@ -50,7 +50,8 @@ absl::Status CheckValues(const Graph& graph) {
 // Walks inputs and nodes in the order of the values they define.
 class DefinitionCheck {
  public:
-  explicit DefinitionCheck(const Graph& graph) : graph_(graph) {}
+  DefinitionCheck(const Graph& graph, const VerifyOptions& options)
+      : graph_(graph), options_(options) {}
 
   absl::Status Run() {
     MOAI_RETURN_IF_ERROR(CountInputExtents());
@@ -101,6 +102,10 @@ class DefinitionCheck {
 
   // Messages continue "nodes[i]".
   absl::Status CheckNode(const Node& node) {
+    if (IsValid(node.op) && IsCollective(node.op) && !options_.allow_collectives) {
+      return Invalid(": ", Name(node.op),
+                     " is made by the partitioner and may not come from a client");
+    }
     if (node.first_output != next_value_) {
       return Invalid(".first_output must be the next value, ", next_value_, ", got ",
                      node.first_output);
@@ -137,6 +142,7 @@ class DefinitionCheck {
   }
 
   const Graph& graph_;
+  const VerifyOptions& options_;
   size_t next_input_ = 0;
   size_t next_value_ = 0;
   uint64_t next_extent_ = 0;
@@ -264,10 +270,10 @@ absl::Status CheckBindings(const Graph& graph) {
 
 }  // namespace
 
-absl::Status VerifyStructure(const Graph& graph) {
+absl::Status VerifyStructure(const Graph& graph, const VerifyOptions& options) {
   MOAI_RETURN_IF_ERROR(CheckLimits(graph));
   MOAI_RETURN_IF_ERROR(CheckValues(graph));
-  MOAI_RETURN_IF_ERROR(DefinitionCheck(graph).Run());
+  MOAI_RETURN_IF_ERROR(DefinitionCheck(graph, options).Run());
   return CheckBindings(graph);
 }
 

@@ -13,11 +13,16 @@ inline constexpr size_t kMaxInputs = 1 << 16;
 inline constexpr size_t kMaxOutputs = 1 << 16;
 inline constexpr size_t kMaxExtents = 1 << 20;
 
+struct VerifyOptions {
+  // For graphs that the partitioner made. A client's may not exchange anything with other devices.
+  bool allow_collectives = false;
+};
+
 // Checks the structure: ops and kinds are known, ids are in range and in SSA order, counts agree
 // with the op table, bindings are used once, dtypes and ranks are what inference over kinds gives,
 // extent counts add up. InvalidArgument names the node (or input, output) and the field.
 // Thread-safe.
-absl::Status VerifyStructure(const Graph& graph);
+absl::Status VerifyStructure(const Graph& graph, const VerifyOptions& options = {});
 
 }  // namespace moai
 

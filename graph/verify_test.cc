@@ -7,6 +7,7 @@
 
 #include "graph/builder.h"
 #include "graph/infer.h"
+#include "graph/signature.h"
 #include "graph/testing/random_node.h"
 
 namespace moai {
@@ -105,12 +106,29 @@ TEST(VerifyStructureTest, NamesWhatIsWrong) {
 // What the verifier says of kinds is what inference says of types.
 TEST(VerifyStructureTest, AgreesWithInferenceOnEveryOp) {
   std::mt19937_64 random(5);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (Dtype dtype : DtypesOf(entry.op)) {
       const CapturedGraph captured = *RandomNodeGraph(entry.op, dtype, random);
       EXPECT_TRUE(VerifyStructure(captured.graph).ok()) << VerifyStructure(captured.graph);
     }
   }
+}
+
+TEST(VerifyStructureTest, CollectivesAreThePartitionersOnly) {
+  GraphBuilder builder;
+  const ValueId x = builder.AddInput(InputKind::kValue, 0, F32({3}));
+  const absl::StatusOr<ValueId> sum =
+      builder.AddNode(Op::kAllReduce, {x}, {0, static_cast<int32_t>(ReduceKind::kSum)}, {});
+  ASSERT_TRUE(sum.ok()) << sum.status();
+  builder.AddOutput(OutputKind::kValue, *sum);
+  Graph graph = builder.Finish().graph;
+  EXPECT_THAT(std::string(VerifyStructure(graph).message()),
+              HasSubstr("nodes[0]: all_reduce is made by the partitioner and may not come from a "
+                        "client"));
+  EXPECT_TRUE(VerifyStructure(graph, {.allow_collectives = true}).ok());
+  graph.nodes[0].attributes[0] = -1;
+  EXPECT_THAT(std::string(VerifyStructure(graph, {.allow_collectives = true}).message()),
+              HasSubstr("nodes[0]: all_reduce: attribute group must be 0 or more"));
 }
 
 TEST(InferGraphTest, SlotKeepsItsShape) {

@@ -88,6 +88,22 @@ TEST(EmbeddingTest, LooksUpAndSums) {
               ElementsAre(3, 4, 0, 0, 6, 8, 0, 0));
 }
 
+// Rows 2 and 3 of a table of 5: other ids give nothing, ids past the whole table are wrong.
+TEST(EmbeddingTest, WindowsLeaveOtherRowsOut) {
+  const ReferenceTensor table = Floats({2, 2}, {1, 2, 3, 4});
+  const ReferenceTensor ids = Integers({4}, {3, 0, 2, 4}, Dtype::kI32);
+  EXPECT_THAT(Compute(Op::kEmbedding, {table, ids}, {.extents = {2, 5}})[0].floats,
+              ElementsAre(3, 4, 0, 0, 1, 2, 0, 0));
+  const ReferenceTensor dy = Floats({4, 1}, {1, 10, 100, 1000});
+  const OpDetails gradient = {.attributes = {static_cast<int32_t>(Dtype::kF32)},
+                              .extents = {2, 2, 5}};
+  EXPECT_THAT(Compute(Op::kEmbeddingGrad, {ids, dy}, gradient)[0].floats, ElementsAre(100, 1));
+  const ReferenceTensor wrong = Integers({1}, {5}, Dtype::kI32);
+  EXPECT_THAT(
+      std::string(RunOp(Op::kEmbedding, {table, wrong}, {.extents = {2, 5}}).status().message()),
+      ::testing::HasSubstr("index 5 at element 0 is not in [0, 5)"));
+}
+
 // Windows that lie in the padding alone are -inf; the average counts padding.
 TEST(PoolTest, TreatsPaddingAsStated) {
   const ReferenceTensor x = Floats({1, 1, 1, 2}, {-4, 8});

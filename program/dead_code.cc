@@ -12,6 +12,8 @@ void MarkLiveNodes(Lowering& lowering) {
     for (uint32_t k = 0; k < node.output_count; ++k) {
       if (needed[node.first_output + k]) lowering.live[i] = true;
     }
+    // The other devices of its group wait for a collective, whether this one needs it or not.
+    if (IsCollective(node.op)) lowering.live[i] = true;
     if (!lowering.live[i]) continue;
     for (ValueId input : node.inputs) needed[input] = true;
   }

@@ -9,8 +9,15 @@ bool Covers(const Lowering& lowering, const Operation& first, const Operation& s
             Assumption& assumption) {
   const Graph& graph = *lowering.graph;
   if (second.op == Op::kEmbeddingGrad && first.op == Op::kEmbedding) {
-    assumption = {
-        .extent = graph.nodes[second.node].first_extent, .value = first.inputs[0].value, .dim = 0};
+    // Both check against the whole table; that of a node without a window is the table itself.
+    const Node& lookup = graph.nodes[first.node];
+    const Node& gradient = graph.nodes[second.node];
+    assumption.extent = gradient.first_extent + gradient.extent_count - 1;
+    if (lookup.extent_count != 0) {
+      assumption.other = lookup.first_extent + lookup.extent_count - 1;
+    } else {
+      assumption.value = first.inputs[0].value;
+    }
     return true;
   }
   return second.op == Op::kCrossEntropyGrad && first.op == Op::kCrossEntropy &&

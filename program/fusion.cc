@@ -63,7 +63,7 @@ class Fuser {
         const OperationId producer = lowering_.storages[input.storage].producer;
         if (producer != kNone) AddEdge(producer, id);
       }
-      if (operation.may_fail) AddEdge(id, commit_);
+      if (PrecedesCommit(operation)) AddEdge(id, commit_);
     }
     for (const auto& [first, second] : lowering_.order_edges) AddEdge(first, second);
     for (OperationId id : lowering_.committed) AddEdge(commit_, id);

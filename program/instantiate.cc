@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "graph/parts.h"
 #include "program/compile.h"
 #include "program/memory_map.h"
 #include "program/strided_view.h"
@@ -220,6 +221,11 @@ class Instantiation {
     return elements;
   }
 
+  CreatedPart PartMadeBy(uint32_t index) const {
+    const Node& node = source_.graph.nodes[index];
+    return CreatedPartOf(node, Extents(node, sizes_));
+  }
+
   TileOperand MakeTileOperand(const TemplateTileOperand& from, const Instruction& instruction,
                               const TileKernel& kernel) {
     const int rank = kernel.space.rank();
@@ -230,10 +236,14 @@ class Instantiation {
     switch (from.kind) {
       case TileOperandKind::kAxisIndex:
         to.strides[from.axis] = 1;
+        to.offset = PartMadeBy(from.node).start[from.axis];
         return to;
-      case TileOperandKind::kPosition:
-        to.strides = DenseStrides(kernel.space);
+      case TileOperandKind::kPosition: {
+        const CreatedPart part = PartMadeBy(from.node);
+        to.strides = DenseStrides(part.whole);
+        to.offset = part.first_position();
         return to;
+      }
       case TileOperandKind::kDiagonal:
         to.strides[rank - 1] = 1;
         to.strides[rank - 2] = -1;
@@ -388,6 +398,7 @@ class Instantiation {
 
 bool Holds(const Assumption& assumption, absl::Span<const int64_t> sizes,
            absl::Span<const TensorType> types) {
+  if (assumption.other != kNone) return sizes[assumption.extent] == sizes[assumption.other];
   return sizes[assumption.extent] == types[assumption.value].shape[assumption.dim];
 }
 

@@ -46,10 +46,11 @@ struct Operation {
   bool may_fail = false;  // raises the step's error flag; must come before the commit point
 };
 
-// A claim that instantiation must find true: extent `extent` of the size vector equals dim `dim` of
-// value `value`.
+// A claim that instantiation must find true: extent `extent` of the size vector equals extent
+// `other` of it, or, where that is kNone, dim `dim` of value `value`.
 struct Assumption {
   uint32_t extent = 0;
+  uint32_t other = kNone;
   ValueId value = 0;
   int dim = 0;
 };
@@ -62,7 +63,7 @@ struct Lowering {
   std::vector<Storage> storages;
   std::vector<Operation> operations;  // in an order that satisfies data dependencies
   std::vector<uint32_t> shape_class;  // per value: equal classes have equal shapes
-  // order constraints beside data: first before second
+  // Order constraints beside data: first before second
   std::vector<std::pair<OperationId, OperationId>> order_edges;
   // Operations that write a slot that existed before: after the commit point.
   std::vector<OperationId> committed;

@@ -33,7 +33,7 @@ GroupGraph BuildGroupGraph(const Lowering& lowering) {
       const OperationId producer = lowering.storages[input.storage].producer;
       if (producer != kNone) graph.AddEdge(group_of[producer], group_of[id]);
     }
-    if (operation.may_fail) graph.AddEdge(group_of[id], commit);
+    if (PrecedesCommit(operation)) graph.AddEdge(group_of[id], commit);
   }
   for (const auto& [first, second] : lowering.order_edges) {
     graph.AddEdge(group_of[first], group_of[second]);

@@ -143,14 +143,21 @@ class Placer {
         if (producer != kNone) successors_[producer].push_back(id);
       }
     }
+    for (const auto& [first, second] : lowering_.order_edges) {
+      successors_[first].push_back(second);
+    }
   }
 
   void MarkBeforeCommit() {
     before_commit_.assign(lowering_.operations.size(), false);
+    // Nothing but the chain of collectives is ordered yet.
+    std::vector<OperationId> previous(lowering_.operations.size(), kNone);
+    for (const auto& [first, second] : lowering_.order_edges) previous[second] = first;
     for (OperationId id = static_cast<OperationId>(lowering_.operations.size()); id-- > 0;) {
       const Operation& operation = lowering_.operations[id];
-      if (operation.may_fail) before_commit_[id] = true;
+      if (PrecedesCommit(operation)) before_commit_[id] = true;
       if (!before_commit_[id]) continue;
+      if (previous[id] != kNone) before_commit_[previous[id]] = true;
       for (const Reference& input : operation.inputs) {
         const OperationId producer = lowering_.storages[input.storage].producer;
         if (producer != kNone) before_commit_[producer] = true;

@@ -21,6 +21,10 @@ void ResolveViews(Lowering& lowering);
 // Marks operations that may fail; leaves out those whose check an earlier operation makes.
 void FindFailures(Lowering& lowering);
 
+// Keeps collectives in the order of the graph, whatever else moves: members of a group must meet in
+// the same order, and each device's program is ordered on its own, by its own sizes.
+void ChainCollectives(Lowering& lowering);
+
 // Gives every output its memory: the storage of its value where possible, else that of a copy.
 // Slots that existed before are written in place where order allows it: after the commit point and
 // after the last reader of the old value; else through a copy at the end.
@@ -34,6 +38,10 @@ void FuseOperations(Lowering& lowering);
 // gradients die early. Finds the commit point. Internal if constraints contradict each other.
 absl::Status OrderGroups(Lowering& lowering);
 
+// True for operations that must come before the commit point: those that may fail, and transfers.
+// Devices agree at their commit points; where one sends to another their programs differ, and what
+// one needs to get there must not wait behind the commit point of the other.
+bool PrecedesCommit(const Operation& operation);
 // True for ops whose operands hold indices that may be out of range.
 bool IsChecked(Op op);
 // True for ops that tile kernels run.

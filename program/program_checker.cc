@@ -53,6 +53,7 @@ class Checker {
       for (const Operand& output : instruction.outputs) MOAI_RETURN_IF_ERROR(Write(output));
       MOAI_RETURN_IF_ERROR(CheckFailure(instruction));
     }
+    MOAI_RETURN_IF_ERROR(CheckCollectives());
     return CheckOutputs();
   }
 
@@ -155,6 +156,27 @@ class Checker {
       }
     }
     return Error("may fail after the commit point");
+  }
+
+  // Each collective of the graph once, in its order.
+  absl::Status CheckCollectives() {
+    size_t next = 0;
+    const auto skip = [&] {
+      while (next < graph_.nodes.size() && !IsCollective(graph_.nodes[next].op)) ++next;
+    };
+    skip();
+    for (at_ = 0; at_ < program_.instructions.size(); ++at_) {
+      const Instruction& instruction = program_.instructions[at_];
+      if (instruction.fused >= 0 || !IsCollective(instruction.op)) continue;
+      if (instruction.node != next) return Error("a collective is out of order");
+      const bool transfer = instruction.op == Op::kSend || instruction.op == Op::kRecv;
+      if (transfer && at_ >= program_.commit_point) {
+        return Error("a transfer comes after the commit point");
+      }
+      ++next;
+      skip();
+    }
+    return next == graph_.nodes.size() ? absl::OkStatus() : Error("a collective is missing");
   }
 
   // The value that a chain of reshapes starts from.

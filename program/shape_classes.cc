@@ -38,7 +38,7 @@ bool SamePattern(const OperandPattern& a, const OperandPattern& b) {
 }
 
 // Ops whose signature names input and output extents alike although they differ.
-bool ChangesExtents(Op op) { return op == Op::kSlice || op == Op::kPad; }
+bool ChangesExtents(Op op) { return op == Op::kSlice || op == Op::kPad || op == Op::kAllToAll; }
 
 }  // namespace
 

@@ -15,9 +15,9 @@ namespace moai {
 enum class TileOperandKind : uint8_t {
   kElement,    // a reference that varies over the whole iteration space (or is rank 0)
   kReduced,    // an output without the reduced dims
-  kAxisIndex,  // kIndex: the position along `axis`
+  kAxisIndex,  // kIndex: the position along `axis` in what `node` makes, or makes a part of
   kDiagonal,   // kIndex: column - row - the diagonal of `node`
-  kPosition,   // kIndex: the row-major position
+  kPosition,   // kIndex: likewise the row-major position
 };
 
 struct TemplateTileOperand {

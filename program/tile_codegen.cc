@@ -274,8 +274,9 @@ class Generator {
 
   void AddIota(const Operation& operation) {
     const Dtype to = DtypeOf(lowering_.storages[operation.outputs[0]].value);
-    Register index =
-        EmitIndex({.kind = TileOperandKind::kAxisIndex, .axis = operation.attributes[1]});
+    Register index = EmitIndex({.kind = TileOperandKind::kAxisIndex,
+                                .axis = operation.attributes[1],
+                                .node = operation.node});
     if (to != Dtype::kI64) index = EmitConvert(to, TileType::kI64, index);
     Define(operation.outputs[0], index);
   }
@@ -297,7 +298,8 @@ class Generator {
     const Dtype to = DtypeOf(lowering_.storages[operation.outputs[0]].value);
     const Register seed = Use(operation.inputs[0]);
     const Register offset = Use(operation.inputs[1]);
-    const Register position = EmitIndex({.kind = TileOperandKind::kPosition});
+    const Register position =
+        EmitIndex({.kind = TileOperandKind::kPosition, .node = operation.node});
     const bool bernoulli = operation.op == Op::kRandomBernoulli;
     const Dtype made = bernoulli ? Dtype::kF32 : to == Dtype::kF64 ? Dtype::kF64 : Dtype::kF32;
     Register number = Emit({.code = TileCode::kOp,

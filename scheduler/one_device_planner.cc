@@ -38,7 +38,11 @@ class OneDevicePlanner : public Planner {
                                              DeviceShape{request.devices[0].threads}));
     const StepMemory memory = StepMemoryOf(program);
     auto plan = std::make_shared<Plan>();
+    plan->parts = {{request.graph, Sizes(request.sizes.begin(), request.sizes.end()), {}, {}}};
     plan->memory = {memory};
+    plan->slot_layouts.resize(program.slot_types.size());
+    plan->value_layouts.resize(program.value_types.size());
+    plan->output_layouts.resize(program.output_types.size());
     plan->slot_types = std::move(program.slot_types);
     plan->slot_created = std::move(program.slot_created);
     plan->value_types = std::move(program.value_types);

@@ -12,22 +12,41 @@
 #include "graph/graph.h"
 #include "program/allocation.h"
 #include "program/compile.h"
+#include "program/device_graph.h"
+#include "scheduler/placement.h"
 #include "scheduler/pool.h"
 
 namespace moai {
 
+// A size that a user might switch to: so many devices of so much memory.
+struct PlannedSize {
+  std::string name;
+  int64_t devices = 1;
+  int64_t memory_bytes = 0;
+};
+
 struct PlanRequest {
-  const Graph* graph = nullptr;               // verified
+  std::shared_ptr<const Graph> graph;         // verified
   const ProgramTemplate* compiled = nullptr;  // of the same graph
   absl::Span<const int64_t> sizes;
   absl::Span<const TensorType> types;       // of every value: InferGraph's
   absl::Span<const DeviceProfile> devices;  // of the session
+  // Of a device, at most: what is alive beside the graph's bindings.
+  int64_t other_bytes = 0;
+  // What a refusal may name, smallest first.
+  absl::Span<const PlannedSize> larger;
 };
 
 // One graph at one size vector. Immutable.
 struct Plan {
-  // Per device of the session.
+  // Per device of the session: what it runs, and what that takes.
+  std::vector<DeviceGraph> parts;
   std::vector<StepMemory> memory;
+  // How the bindings must lie before the step, and how its results will. A replaced slot stays as
+  // it lies. Feeds are whole on every device.
+  std::vector<Layout> slot_layouts;
+  std::vector<Layout> value_layouts;
+  std::vector<Layout> output_layouts;
   // What the step's bindings must be, and what it makes, as the client sees them.
   std::vector<TensorType> slot_types;
   std::vector<bool> slot_created;

@@ -18,6 +18,7 @@ struct DeviceProfile {
   std::string kind;          // "cpu"
   int64_t memory_bytes = 0;  // what sessions may use
   int threads = 1;           // that its kernels use
+  uint64_t node = 0;         // devices with equal numbers are of one worker
 };
 
 struct Lease {

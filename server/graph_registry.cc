@@ -108,7 +108,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> GraphRegistry::MakePlan(const Regist
   }
   MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*graph.graph, graph.sizes));
   return planner_->MakePlan(
-      {graph.graph.get(), graph.compiled.get(), graph.sizes, types, devices_});
+      {graph.graph, graph.compiled.get(), graph.sizes, types, devices_});
 }
 
 void GraphRegistry::ForgetOne() {

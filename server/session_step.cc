@@ -7,7 +7,6 @@
 #include "graph/fingerprint.h"
 #include "graph/serialize.h"
 #include "scheduler/fit.h"
-#include "scheduler/partition.h"
 #include "server/session_core.h"
 
 namespace moai {
@@ -264,9 +263,7 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
 
 absl::Status SessionCore::Load(RegisteredGraph& graph, PlannedProgram& planned) {
   if (planned.loaded) return absl::OkStatus();
-  MOAI_ASSIGN_OR_RETURN(std::vector<DeviceGraph> parts,
-                        Partition(*planned.plan, graph.graph, planned.sizes));
-  const DeviceGraph& part = parts[0];  // one device
+  const DeviceGraph& part = planned.plan->parts[0];  // one device
   if (!graph.loaded) {
     command_.Clear();
     command_.mutable_load_structure()->set_structure(graph.structure);

@@ -10,7 +10,7 @@ packages=(
   # Remote procedure calls, wire format.
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   # Libraries.
-  libabsl-dev libspdlog-dev libxxhash-dev nlohmann-json3-dev
+  libabsl-dev libspdlog-dev libxxhash-dev nlohmann-json3-dev libyaml-cpp-dev
   # CPU kernels.
   libdnnl-dev libhwy-dev
   # Tests and benchmarks.

@@ -10,7 +10,8 @@ Tensor ZerosOf(const TensorType& type) { return Zeros(type.shape, type.dtype); }
 void Embedding(GradientCall& call) {
   const TensorType& table = call.input_type(0);
   const int32_t attributes[] = {static_cast<int32_t>(table.dtype)};
-  const int64_t extents[] = {table.shape[0]};
+  absl::InlinedVector<int64_t, 3> extents = {table.shape[0]};
+  extents.insert(extents.end(), call.extents().begin(), call.extents().end());
   call.Set(0, RecordOp1(Op::kEmbeddingGrad, {call.Input(1), call.dy()}, {}, attributes, extents));
 }
 

@@ -22,6 +22,8 @@ class Slot : public RefCounted<Slot> {
   ~Slot();
 
   const TensorType& type() const { return type_; }
+  // Of the content as steps name it. Another one after bytes of the client were assigned.
+  ObjectId id() const { return id_; }
 
   // What the open graph was to store here is not wanted any more.
   void CancelAssignment();

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "client/examples/progress.h"
+#include "client/moai.h"
 
 namespace moai::examples {
 namespace {
@@ -29,7 +30,7 @@ std::string Printable(const std::string& bytes) {
 
 }  // namespace
 
-absl::StatusOr<std::string> Sample(Llama& model, const std::string& prompt,
+absl::StatusOr<std::string> Sample(models::Llama& model, const std::string& prompt,
                                    const SampleOptions& options) {
   if (prompt.empty())
     return absl::InvalidArgumentError("sampling needs a prompt of a byte at least");

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "client/examples/llama.h"
+#include "client/models/llama.h"
 
 namespace moai::examples {
 
@@ -18,7 +18,7 @@ struct SampleOptions {
 
 // The bytes that the model puts after `prompt`. Each is one read: its probabilities decide the next
 // input. Bytes that would disturb a terminal come out as '?'.
-absl::StatusOr<std::string> Sample(Llama& model, const std::string& prompt,
+absl::StatusOr<std::string> Sample(models::Llama& model, const std::string& prompt,
                                    const SampleOptions& options);
 
 }  // namespace moai::examples

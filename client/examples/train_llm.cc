@@ -15,10 +15,10 @@
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "client/examples/byte_text.h"
-#include "client/examples/llama.h"
 #include "client/examples/progress.h"
 #include "client/examples/sample.h"
 #include "client/moai.h"
+#include "client/models/llama.h"
 
 ABSL_FLAG(std::string, server, "", "host:port or unix:/path; else $MOAI_SERVER, else a local one");
 ABSL_FLAG(std::string, text, "/usr/share/common-licenses",
@@ -62,7 +62,7 @@ absl::StatusOr<std::optional<Dtype>> ComputeDtype() {
   return absl::InvalidArgumentError(absl::StrCat("--dtype must be f32 or bf16, got ", name));
 }
 
-LlamaConfig ConfigFromFlags() {
+models::LlamaConfig ConfigFromFlags() {
   return {.vocabulary = absl::GetFlag(FLAGS_vocabulary),
           .hidden = absl::GetFlag(FLAGS_hidden),
           .ffn = absl::GetFlag(FLAGS_ffn),
@@ -73,7 +73,7 @@ LlamaConfig ConfigFromFlags() {
           .dropout = absl::GetFlag(FLAGS_dropout)};
 }
 
-absl::Status CheckFlags(const LlamaConfig& config, const ByteText& text) {
+absl::Status CheckFlags(const models::LlamaConfig& config, const ByteText& text) {
   if (config.vocabulary < 256) {
     return absl::InvalidArgumentError("--vocabulary must be at least 256: ids are bytes");
   }
@@ -101,7 +101,7 @@ struct Losses {
 
 // Steps are recorded and sent without waiting; only reading a loss waits for the accelerator, so
 // the time between two reads is the time the steps between them took.
-absl::StatusOr<Losses> Train(Llama& model, const ByteText& text) {
+absl::StatusOr<Losses> Train(models::Llama& model, const ByteText& text) {
   MOAI_ASSIGN_OR_RETURN(const std::optional<Dtype> compute_dtype, ComputeDtype());
   const int64_t steps = absl::GetFlag(FLAGS_steps);
   const int64_t batch_size = absl::GetFlag(FLAGS_batch);
@@ -172,7 +172,7 @@ absl::Status Run() {
   MOAI_ASSIGN_OR_RETURN(Accelerator accelerator,
                         Accelerator::Connect({.server = absl::GetFlag(FLAGS_server)}));
   ManualSeed(absl::GetFlag(FLAGS_seed));
-  Llama model(ConfigFromFlags());
+  models::Llama model(ConfigFromFlags());
   MOAI_RETURN_IF_ERROR(model.status());
   if (const std::string path = absl::GetFlag(FLAGS_load); !path.empty()) {
     MOAI_RETURN_IF_ERROR(LoadTensors(path, model.StateDict()).status());

@@ -48,6 +48,8 @@ class SpecMaker {
     spec_.extents.insert(spec_.extents.end(), shape.begin(), shape.end());
   }
   void Created(int min_rank);
+  void PartOfLarger(const Shape& shape);
+  void Window(int64_t rows);
   void Concat();
   void Convolution();
   void Pooling();

@@ -36,9 +36,20 @@ NodeSpec SpecMaker::Pointwise() {
   return Take();
 }
 
+void SpecMaker::PartOfLarger(const Shape& shape) {
+  Shape whole, start;
+  for (int64_t extent : shape) {
+    start.push_back(OneOf(2) ? 0 : Int(0, 9));
+    whole.push_back(start.back() + extent + (OneOf(2) ? 0 : Int(0, 9)));
+  }
+  Extents(whole);
+  Extents(start);
+}
+
 void SpecMaker::Created(int min_rank) {
   const Shape shape = RandomShape(min_rank, 4);
   Extents(shape);
+  if (spec_.op != Op::kFill && shape.rank() > 0 && OneOf(2)) PartOfLarger(shape);
   switch (spec_.op) {
     case Op::kFill:
       Input({});

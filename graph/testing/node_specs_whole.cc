@@ -232,14 +232,24 @@ bool SpecMaker::Whole() {
   }
 }
 
+// Where a table of `rows` rows, or none, begins in a larger one, and how many rows that has.
+void SpecMaker::Window(int64_t rows) {
+  const int64_t first = Int(0, 3);
+  Extents({first, std::max<int64_t>(1, first + rows + Int(0, 3))});
+}
+
 bool SpecMaker::Indexed() {
   // Rows to look up exist, or every id would be out of range.
   const int64_t rows = Few(options_.max_extent);
   switch (spec_.op) {
-    case Op::kEmbedding:
-      Input({rows, Extent()});
+    case Op::kEmbedding: {
+      const bool window = OneOf(2);
+      const int64_t held = window && options_.allow_empty && OneOf(6) ? 0 : rows;
+      Input({held, Extent()});
       Input(IdDtype(), RandomShape(0, 3));
+      if (window) Window(held);
       return true;
+    }
     case Op::kEmbeddingGrad: {
       Shape dy = RandomShape(0, 3);
       Input(IdDtype(), dy);
@@ -247,6 +257,7 @@ bool SpecMaker::Indexed() {
       Input(dy);
       Attributes({static_cast<int64_t>(OneOf(2) ? dtype_ : FloatDtype())});
       Extents({rows});
+      if (OneOf(2)) Window(rows);
       return true;
     }
     case Op::kIndexSelect:

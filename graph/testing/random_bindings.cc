@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "graph/half.h"
+#include "graph/parts.h"
 #include "graph/testing/random_node.h"
 #include "graph/testing/saved_results.h"
 
@@ -117,12 +118,13 @@ struct Reader {
 int64_t IdLimit(const CapturedGraph& captured, const Reader& reader) {
   const Node& node = *reader.node;
   const Shape& first = captured.types[node.inputs[0]].shape;
+  const absl::Span<const int64_t> extents = Extents(node, captured.sizes);
   const bool second = reader.position == 1;
   switch (node.op) {
     case Op::kEmbedding:
-      return second ? first[0] : 0;
+      return second ? WindowOfTable(first[0], extents).whole : 0;
     case Op::kEmbeddingGrad:
-      return reader.position == 0 ? Extents(node, captured.sizes)[0] : 0;
+      return reader.position == 0 ? WindowOfTable(extents[0], extents.subspan(1)).whole : 0;
     case Op::kIndexSelect:
     case Op::kIndexAdd:
     case Op::kGather:

@@ -21,7 +21,7 @@ class Maker {
   CapturedGraph Run() {
     std::vector<Op> ops = options_.ops;
     if (ops.empty()) {
-      for (const OpEntry& entry : AllOps()) ops.push_back(entry.op);
+      for (const OpEntry& entry : ClientOps()) ops.push_back(entry.op);
     }
     for (int tries = 0; tries < 20 * options_.nodes; ++tries) {
       if (static_cast<int>(builder_.node_count()) >= options_.nodes) break;

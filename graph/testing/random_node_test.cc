@@ -14,7 +14,7 @@ constexpr int kDraws = 150;
 
 TEST(RandomNodeTest, EveryOpAndDtypeGivesValidNodes) {
   std::mt19937_64 random(1);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     const std::vector<Dtype> dtypes = DtypesOf(entry.op);
     ASSERT_FALSE(dtypes.empty()) << entry.name;
     bool empty = false;
@@ -41,7 +41,7 @@ TEST(RandomNodeTest, EveryOpAndDtypeGivesValidNodes) {
 
 TEST(RandomNodeTest, NothingIsEmptyWhereNotAllowed) {
   std::mt19937_64 random(2);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (int draw = 0; draw < kDraws; ++draw) {
       const absl::StatusOr<CapturedGraph> captured = RandomNodeGraph(
           entry.op, DtypesOf(entry.op)[0], random, {.allow_empty = false, .max_extent = 3});
@@ -54,7 +54,7 @@ TEST(RandomNodeTest, NothingIsEmptyWhereNotAllowed) {
 // Dtypes that DtypesOf leaves out are those that inference refuses.
 TEST(RandomNodeTest, DtypesAreAllThatInferenceTakes) {
   std::mt19937_64 random(3);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     const std::vector<Dtype> dtypes = DtypesOf(entry.op);
     for (Dtype dtype : kAllDtypes) {
       const bool listed = std::find(dtypes.begin(), dtypes.end(), dtype) != dtypes.end();
@@ -65,7 +65,7 @@ TEST(RandomNodeTest, DtypesAreAllThatInferenceTakes) {
 }
 
 TEST(RandomNodeTest, SameSeedSameNode) {
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     std::mt19937_64 first(7), second(7);
     const Dtype dtype = DtypesOf(entry.op).back();
     const CapturedGraph a = *RandomNodeGraph(entry.op, dtype, first);
@@ -78,7 +78,7 @@ TEST(RandomNodeTest, SameSeedSameNode) {
 
 TEST(RandomBindingsTest, BytesFitTypesAndIdsAreInRange) {
   std::mt19937_64 random(4);
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (int draw = 0; draw < 20; ++draw) {
       const std::vector<Dtype> dtypes = DtypesOf(entry.op);
       const CapturedGraph captured =

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/status.h"
-#include "client/examples/llama.h"
 #include "client/moai.h"
+#include "client/models/llama.h"
 #include "gtest/gtest.h"
 #include "tests/end_to_end/cluster.h"
 #include "tests/support/flaky_proxy.h"
@@ -20,9 +20,9 @@
 namespace moai {
 namespace {
 
-using examples::Llama;
-using examples::LlamaConfig;
 using ::moai::testing::FlakyProxy;
+using models::Llama;
+using models::LlamaConfig;
 
 constexpr LlamaConfig kModel = {.vocabulary = 64,
                                 .hidden = 32,

@@ -73,7 +73,7 @@ void RunProgram(const std::string& address, OpDeck& deck, uint64_t seed, int gra
 // One line an op: the dtypes that were compared, and in brackets those that never occurred.
 int PrintCoverage(const std::set<OpDtype>& covered) {
   int missing = 0;
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     std::string line(Name(entry.op));
     line.resize(std::max<size_t>(line.size(), 20), ' ');
     for (Dtype dtype : DtypesOf(entry.op)) {

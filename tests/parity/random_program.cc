@@ -44,7 +44,7 @@ double SmallNumber(std::mt19937_64& random) { return 0.25 * double(RandomInt(ran
 }  // namespace
 
 OpDeck::OpDeck(uint64_t seed) : random_(seed) {
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     for (Dtype dtype : DtypesOf(entry.op)) all_.push_back({entry.op, dtype});
   }
 }

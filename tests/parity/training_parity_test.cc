@@ -12,7 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/capture/recorder.h"
-#include "client/examples/llama.h"
+#include "client/moai.h"
+#include "client/models/llama.h"
 #include "client/session/grpc_session.h"
 #include "gmock/gmock.h"
 #include "graph/testing/random_bindings.h"
@@ -28,14 +29,14 @@ using ::testing::HasSubstr;
 
 constexpr int kSteps = 200;
 constexpr int64_t kBatch = 4;
-constexpr examples::LlamaConfig kConfig = {.vocabulary = 64,
-                                           .hidden = 32,
-                                           .ffn = 48,
-                                           .layers = 2,
-                                           .heads = 4,
-                                           .kv_heads = 2,
-                                           .sequence = 16,
-                                           .dropout = 0.1};
+constexpr models::LlamaConfig kConfig = {.vocabulary = 64,
+                                         .hidden = 32,
+                                         .ffn = 48,
+                                         .layers = 2,
+                                         .heads = 4,
+                                         .kv_heads = 2,
+                                         .sequence = 16,
+                                         .dropout = 0.1};
 
 struct Batch {
   std::vector<int32_t> ids, labels;
@@ -93,7 +94,7 @@ class TrainingParityTest : public ::testing::Test {
     });
     accelerator_.emplace(Accelerator::Attach(tee_));
     ManualSeed(11);
-    model_ = std::make_unique<examples::Llama>(kConfig);
+    model_ = std::make_unique<models::Llama>(kConfig);
     ASSERT_TRUE(model_->status().ok()) << model_->status();
     optimizer_ = std::make_unique<optim::AdamW>(
         model_->NamedParameters(),
@@ -163,7 +164,7 @@ class TrainingParityTest : public ::testing::Test {
   std::unique_ptr<Cluster> cluster_;
   std::shared_ptr<TeeSession> tee_;
   std::optional<Accelerator> accelerator_;
-  std::unique_ptr<examples::Llama> model_;
+  std::unique_ptr<models::Llama> model_;
   std::unique_ptr<optim::AdamW> optimizer_;
   std::mt19937_64 random_{7};
   // Of a float tensor, relative to its norm: what is allowed, and the largest that occurred.

@@ -31,6 +31,8 @@ std::vector<IndexedCase> CasesFor(Dtype ids) {
       {{Op::kScatterAdd, {x, column, rows}, {x}, {0}, {}, {}}, 1, 5},
       {{Op::kEmbedding, {x, one}, {rows}, {}, {}, {}}, 1, 5},
       {{Op::kEmbeddingGrad, {one, rows}, {x}, {1}, {}, {5}}, 0, 5},
+      {{Op::kEmbedding, {x, one}, {rows}, {}, {}, {3, 9}}, 1, 9},
+      {{Op::kEmbeddingGrad, {one, rows}, {x}, {1}, {}, {5, 3, 9}}, 0, 9},
       {{Op::kCrossEntropy, {rows, one}, {statistic, statistic}, {-100}, {}, {}}, 1, 4},
       {{Op::kCrossEntropyGrad, {rows, one, statistic, statistic}, {rows}, {-100}, {}, {}}, 1, 4},
   };

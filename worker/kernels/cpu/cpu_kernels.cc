@@ -92,6 +92,11 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeCpuKernel(const Program& program, ui
                                                       const DeviceShape& device) {
   const Instruction& instruction = program.instructions[index];
   if (instruction.fused >= 0) return MakeTileKernel(program, index, device);
+  if (IsValid(instruction.op) && IsCollective(instruction.op)) {
+    return absl::UnimplementedError(
+        absl::StrCat(Name(instruction.op),
+                     " exchanges elements with other devices: this device has no links to them"));
+  }
   const Maker maker = MakerFor(instruction.op);
   if (maker == nullptr) {
     return absl::UnimplementedError(absl::StrCat(

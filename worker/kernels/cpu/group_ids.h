@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "graph/parts.h"
 #include "worker/kernels/cpu/kernel_tools.h"
 
 namespace moai {
 
-// The positions of id r are positions[starts[r]] .. positions[starts[r + 1] - 1], ascending.
+// The positions of the id of row r (of a window: r rows from its first) are positions[starts[r]] ..
+// positions[starts[r + 1] - 1], ascending.
 struct GroupedIds {
   const int64_t* starts;
   const int64_t* positions;
@@ -19,18 +21,20 @@ struct GroupedIds {
 // Bytes of scratch for `count` ids of `rows` rows; the workspace table says the same.
 inline int64_t GroupIdsBytes(int64_t rows, int64_t count) { return 8 * (rows + 1 + count); }
 
-// Sorts by counting. An id outside [0, rows) raises the step's error and is left out.
-inline GroupedIds GroupIds(const IndexReader& ids, int64_t count, int64_t rows, int64_t* scratch,
-                           uint32_t instruction, StepErrors* errors) {
+// Sorts by counting. An id that is no row of the whole raises the step's error; it is left out, and
+// so is one outside the window.
+inline GroupedIds GroupIds(const IndexReader& ids, int64_t count, const TableWindow& window,
+                           int64_t* scratch, uint32_t instruction, StepErrors* errors) {
+  const int64_t rows = window.rows;
   int64_t* starts = scratch;
   int64_t* positions = scratch + rows + 1;
   std::fill_n(starts, rows + 1, 0);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t id = ids[i];
-    if (id < 0 || id >= rows) {
-      errors->RaiseIndexOutOfRange(instruction, id, rows);
-    } else {
-      ++starts[id];
+    if (!window.Valid(id)) {
+      errors->RaiseIndexOutOfRange(instruction, id, window.whole);
+    } else if (window.Holds(id)) {
+      ++starts[id - window.first];
     }
   }
   int64_t sum = 0;
@@ -41,7 +45,7 @@ inline GroupedIds GroupIds(const IndexReader& ids, int64_t count, int64_t rows, 
   // starts[r] is where r's positions end; filling backwards moves it to where they begin.
   for (int64_t i = count; i-- > 0;) {
     const int64_t id = ids[i];
-    if (id >= 0 && id < rows) positions[--starts[id]] = i;
+    if (window.Valid(id) && window.Holds(id)) positions[--starts[id - window.first]] = i;
   }
   return {starts, positions};
 }

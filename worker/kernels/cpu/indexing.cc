@@ -65,7 +65,7 @@ KernelOr MakeIndexAddKernel(const KernelContext& context) {
                          out = Out(context, 0), instruction = context.index,
                          threads = context.device.threads](const KernelArguments& arguments) {
       const GroupedIds groups =
-          GroupIds(Indices(arguments, ids, ids_dtype), count, view.extent,
+          GroupIds(Indices(arguments, ids, ids_dtype), count, {0, view.extent, view.extent},
                    work.at<int64_t>(arguments), instruction, arguments.errors);
       const T* base = x.at<const T>(arguments);
       const T* from = updates.at<const T>(arguments);

@@ -48,7 +48,7 @@ bool RunsInTiles(const OpEntry& entry) {
 
 std::vector<Op> TileOps() {
   std::vector<Op> ops;
-  for (const OpEntry& entry : AllOps()) {
+  for (const OpEntry& entry : ClientOps()) {
     if (RunsInTiles(entry)) ops.push_back(entry.op);
   }
   return ops;

@@ -1,8 +1,10 @@
-#include "client/examples/llama.h"
+#include "client/models/llama.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/nn/loss.h"
+#include "client/tensor/ops.h"
 
-namespace moai::examples {
+namespace moai::models {
 namespace {
 
 constexpr double kInitStddev = 0.02;
@@ -41,7 +43,8 @@ Tensor LlamaBlock::Forward(const Tensor& x, const nn::RotaryTables& rotary) {
 
 Llama::Llama(const LlamaConfig& config)
     : config_(config),
-      rotary_(nn::MakeRotaryTables(config.sequence, config.hidden / config.heads)),
+      rotary_(
+          nn::MakeRotaryTables(config.sequence, config.hidden / config.heads, config.rotary_base)),
       embedding_(config.vocabulary, config.hidden, {.init_stddev = kInitStddev}),
       norm_(config.hidden),
       head_(config.hidden, config.vocabulary, Projection()) {
@@ -72,4 +75,4 @@ Tensor Llama::Loss(const Tensor& ids, const Tensor& labels) {
   return nn::CrossEntropyLoss(Forward(ids), labels);
 }
 
-}  // namespace moai::examples
+}  // namespace moai::models

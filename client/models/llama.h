@@ -1,14 +1,19 @@
 // A Llama-style language model: RMSNorm before each part, rotary positions, grouped-query
 // attention, SwiGLU, no biases (Touvron et al., arXiv 2302.13971 and 2307.09288).
-#ifndef MOAI_CLIENT_EXAMPLES_LLAMA_H_
-#define MOAI_CLIENT_EXAMPLES_LLAMA_H_
+#ifndef MOAI_CLIENT_MODELS_LLAMA_H_
+#define MOAI_CLIENT_MODELS_LLAMA_H_
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
-#include "client/moai.h"
+#include "client/nn/attention.h"
+#include "client/nn/dropout.h"
+#include "client/nn/linear.h"
+#include "client/nn/module.h"
+#include "client/nn/norm.h"
 
-namespace moai::examples {
+namespace moai::models {
 
 struct LlamaConfig {
   int64_t vocabulary = 256;
@@ -19,6 +24,7 @@ struct LlamaConfig {
   int64_t kv_heads = 2;
   int64_t sequence = 128;  // the longest input
   double dropout = 0;
+  double rotary_base = 10000;
 };
 
 class LlamaBlock : public nn::Module {
@@ -58,6 +64,6 @@ class Llama : public nn::Module {
   nn::Linear head_;
 };
 
-}  // namespace moai::examples
+}  // namespace moai::models
 
-#endif  // MOAI_CLIENT_EXAMPLES_LLAMA_H_
+#endif  // MOAI_CLIENT_MODELS_LLAMA_H_

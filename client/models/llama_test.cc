@@ -1,15 +1,19 @@
-// The example's model trains, through the reference interpreter.
-#include "client/examples/llama.h"
+// The model trains, through the reference interpreter.
+#include "client/models/llama.h"
 
 #include <optional>
 #include <random>
 #include <string>
 
 #include "client/capture/recorder.h"
+#include "client/optim/adam.h"
+#include "client/optim/clip.h"
+#include "client/tensor/autocast.h"
+#include "client/tensor/random.h"
 #include "client/testing/reference_session.h"
 #include "gtest/gtest.h"
 
-namespace moai::examples {
+namespace moai::models {
 namespace {
 
 constexpr LlamaConfig kTiny = {.vocabulary = 16,
@@ -113,4 +117,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, LlamaTest,
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
-}  // namespace moai::examples
+}  // namespace moai::models

@@ -1,0 +1,221 @@
+#include "scheduler/partition/partitioner.h"
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "scheduler/partition/pipeline_order.h"
+#include "scheduler/partition/stage_recorder.h"
+
+namespace moai {
+namespace {
+
+class Partitioner {
+ public:
+  explicit Partitioner(const PartitionRequest& request)
+      : request_(request),
+        graph_(*request.graph),
+        facts_(request),
+        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))) {}
+
+  absl::StatusOr<PartitionedGraph> Run() {
+    MOAI_RETURN_IF_ERROR(FindStages());
+    for (uint32_t stage = 0; stage < stages_; ++stage) recorders_[stage]->AddInputs(Present(stage));
+    for (const Input& input : graph_.inputs) MOAI_RETURN_IF_ERROR(HandOn(input.value));
+    for (uint32_t phase = 0; phase <= facts_.last_phase(); ++phase) {
+      MOAI_RETURN_IF_ERROR(RunWholeNodes(phase));
+      MOAI_RETURN_IF_ERROR(RunMicroBatches(phase));
+    }
+    for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+      for (uint32_t stage = 0; stage < stages_; ++stage) {
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == StageOfOutput(i)));
+      }
+    }
+    return Finish();
+  }
+
+ private:
+  uint32_t StageOfNode(uint32_t node) const {
+    return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
+  }
+  uint32_t StageOfInput(size_t input) const {
+    return request_.pipeline.used() ? request_.pipeline.chunk_of_input[input] % stages_ : 0;
+  }
+  // State stays where it is; other results are where they are made.
+  uint32_t StageOfOutput(size_t i) const {
+    const Output& output = graph_.outputs[i];
+    if (output.kind == OutputKind::kSlot) {
+      for (size_t k = 0; k < graph_.inputs.size(); ++k) {
+        const Input& input = graph_.inputs[k];
+        if (input.kind == InputKind::kSlot && input.index == output.index) return StageOfInput(k);
+      }
+    }
+    return home_[output.value];
+  }
+
+  bool Everywhere(InputKind kind) const {
+    return kind == InputKind::kFeed || kind == InputKind::kScalar;
+  }
+
+  absl::Status FindStages() {
+    std::vector<std::vector<int64_t>> devices(stages_);
+    for (int64_t device : request_.devices) {
+      devices[stages_ == 1 ? 0 : size_t(request_.mesh.Coordinate(device, 0))].push_back(device);
+    }
+    for (uint32_t stage = 0; stage < stages_; ++stage) {
+      if (devices[stage].empty()) {
+        return absl::InvalidArgumentError(absl::StrCat("no device of stage ", stage));
+      }
+      recorders_.push_back(std::make_unique<StageRecorder>(facts_, std::move(devices[stage])));
+    }
+    home_.assign(graph_.values.size(), 0);
+    wanted_.resize(graph_.values.size());
+    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+      home_[graph_.inputs[i].value] = StageOfInput(i);
+      everywhere_.insert(Everywhere(graph_.inputs[i].kind) ? graph_.inputs[i].value : UINT32_MAX);
+    }
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
+      const Node& n = graph_.nodes[node];
+      for (uint32_t k = 0; k < n.output_count; ++k) home_[n.first_output + k] = StageOfNode(node);
+      for (ValueId input : n.inputs) Want(input, StageOfNode(node));
+    }
+    for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+      Want(graph_.outputs[i].value, StageOfOutput(i));
+    }
+    return absl::OkStatus();
+  }
+
+  void Want(ValueId value, uint32_t stage) {
+    if (stage == home_[value] || everywhere_.contains(value)) return;
+    std::vector<uint32_t>& wanted = wanted_[value];
+    if (std::find(wanted.begin(), wanted.end(), stage) == wanted.end()) wanted.push_back(stage);
+  }
+
+  std::vector<bool> Present(uint32_t stage) const {
+    std::vector<bool> present;
+    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+      present.push_back(Everywhere(graph_.inputs[i].kind) || StageOfInput(i) == stage);
+    }
+    return present;
+  }
+
+  int32_t PairGroup(uint32_t from, uint32_t to) const {
+    return int32_t(request_.mesh.axes.size() + from * stages_ + to);
+  }
+
+  // Sends a value that was just made to the stages that will read it.
+  absl::Status HandOn(ValueId value) {
+    for (uint32_t stage : wanted_[value]) {
+      const int32_t group = PairGroup(home_[value], stage);
+      MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->Send(value, group));
+      MOAI_RETURN_IF_ERROR(recorders_[stage]->Receive(value, group));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Emit(uint32_t node) {
+    MOAI_RETURN_IF_ERROR(recorders_[StageOfNode(node)]->EmitNode(node));
+    const Node& n = graph_.nodes[node];
+    for (uint32_t k = 0; k < n.output_count; ++k) {
+      MOAI_RETURN_IF_ERROR(HandOn(n.first_output + k));
+    }
+    return absl::OkStatus();
+  }
+
+  void SetMicroBatch(int64_t micro_batch) {
+    for (auto& recorder : recorders_) recorder->SetMicroBatch(micro_batch);
+  }
+
+  absl::Status RunWholeNodes(uint32_t phase) {
+    SetMicroBatch(0);
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
+      if (facts_.phase(node) != phase || facts_.InLoop(node)) continue;
+      MOAI_RETURN_IF_ERROR(Emit(node));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RunMicroBatches(uint32_t phase) {
+    const int64_t micro_batches = request_.sample ? 1 : request_.micro_batches;
+    std::vector<uint32_t> nodes;
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
+      if (facts_.phase(node) == phase && facts_.InLoop(node)) nodes.push_back(node);
+    }
+    if (nodes.empty()) return absl::OkStatus();
+    if (stages_ == 1) {
+      for (int64_t i = 0; i < micro_batches; ++i) {
+        SetMicroBatch(i);
+        for (uint32_t node : nodes) MOAI_RETURN_IF_ERROR(Emit(node));
+      }
+      return absl::OkStatus();
+    }
+    MOAI_ASSIGN_OR_RETURN(const std::vector<std::vector<uint32_t>> legs,
+                          LegsOf(graph_, request_.pipeline, nodes));
+    for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
+      SetMicroBatch(item.micro_batch);
+      for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<DeviceGroup> GroupsOf(int64_t device, uint32_t stage) const {
+    std::vector<DeviceGroup> groups;
+    for (int axis = 0; axis < facts_.time(); ++axis) {
+      groups.push_back(request_.mesh.Group(device, axis));
+    }
+    if (stages_ == 1) return groups;
+    // Devices of the same place in other stages. Pairs of others are never named here.
+    const DeviceGroup column = request_.mesh.Group(device, 0);
+    for (uint32_t from = 0; from < stages_; ++from) {
+      for (uint32_t to = 0; to < stages_; ++to) {
+        groups.emplace_back();
+        if (from != to && (from == stage || to == stage)) {
+          groups.back() = {column[from], column[to]};
+        }
+      }
+    }
+    return groups;
+  }
+
+  PartitionedGraph Finish() {
+    PartitionedGraph result;
+    result.parts.resize(request_.devices.size());
+    result.in_micro_batch.resize(request_.devices.size());
+    for (uint32_t stage = 0; stage < stages_; ++stage) {
+      StageRecorder& recorder = *recorders_[stage];
+      const std::vector<int64_t> devices = recorder.devices();
+      const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      std::vector<std::vector<DeviceGroup>> groups;
+      for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
+      std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
+      for (size_t i = 0; i < devices.size(); ++i) {
+        const size_t at =
+            size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
+                   request_.devices.begin());
+        result.parts[at] = std::move(parts[i]);
+        result.in_micro_batch[at] = in_micro_batch;
+      }
+    }
+    return result;
+  }
+
+  const PartitionRequest& request_;
+  const Graph& graph_;
+  const PartitionFacts facts_;
+  const uint32_t stages_;
+  std::vector<std::unique_ptr<StageRecorder>> recorders_;
+  std::vector<uint32_t> home_;                 // by value: the stage that makes it
+  std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it
+  std::set<ValueId> everywhere_;               // feeds and scalars
+};
+
+}  // namespace
+
+absl::StatusOr<PartitionedGraph> Partition(const PartitionRequest& request) {
+  return Partitioner(request).Run();
+}
+
+}  // namespace moai

@@ -1,0 +1,65 @@
+// Rewrites a graph into what each device runs, under a decision for every node and axis.
+//
+// Time is an axis like those of the mesh, the last: along it, parts are micro-batches, which run
+// one after another on the same device, and Partial is accumulation. Nodes that are not split along
+// time run once: before the micro-batches where they depend on none of them, after them where they
+// need all.
+#ifndef MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
+#define MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "program/device_graph.h"
+#include "scheduler/partition/strategy.h"
+#include "scheduler/placement.h"
+
+namespace moai {
+
+// How the nodes are spread over the stages of a pipeline. A chunk is a stretch of the model; stage
+// c % stages has chunk c (more chunks than stages: interleaved, Megatron's virtual stages).
+struct PipelineCut {
+  int64_t stages = 1;
+  uint32_t chunks = 1;
+  std::vector<uint32_t> chunk_of_node;
+  std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives
+  bool used() const { return stages > 1; }
+};
+
+struct PartitionRequest {
+  const Graph* graph = nullptr;  // verified
+  absl::Span<const int64_t> sizes;
+  absl::Span<const TensorType> types;  // of every value
+  Mesh mesh;
+  int64_t micro_batches = 1;
+  // With a pipeline, the mesh's first axis is its stages.
+  PipelineCut pipeline;
+  // By axis (the mesh's, then time where micro_batches > 1) and node; nothing for the stages' axis.
+  // An input is required as Partial only where its producer made it so along that axis.
+  std::vector<std::vector<NodeStrategy>> strategies;
+  // Along the mesh's axes, by graph input (of feeds and scalars: not read, they are whole) and by
+  // graph output. An output that replaces a slot lies as the input that reads it.
+  std::vector<Placement> inputs;
+  std::vector<Placement> outputs;
+  // For which devices sizes are wanted: all, or some while plans are compared.
+  std::vector<int64_t> devices;
+  // Record the first micro-batch only, which stands for all: for comparing plans. Requires that
+  // micro-batches are of equal size.
+  bool sample = false;
+};
+
+struct PartitionedGraph {
+  // Of the requested devices, in their order; those of one stage share one structure.
+  std::vector<DeviceGraph> parts;
+  // By part and node of its structure: belongs to a micro-batch. In a sample, it stands for all.
+  std::vector<std::vector<bool>> in_micro_batch;
+};
+
+// Unimplemented where a strategy asks for a redistribution that does not exist.
+absl::StatusOr<PartitionedGraph> Partition(const PartitionRequest& request);
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PARTITION_PARTITIONER_H_

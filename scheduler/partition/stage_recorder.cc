@@ -1,0 +1,294 @@
+#include "scheduler/partition/stage_recorder.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "scheduler/partition/localize.h"
+
+namespace moai {
+namespace {
+
+constexpr ValueId kNotYet = UINT32_MAX;
+
+bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
+bool IsPartial(const AxisPlacement& placement) { return placement.kind == PlacementKind::kPartial; }
+
+Op JoinOp(ReduceKind reduce) {
+  switch (reduce) {
+    case ReduceKind::kMax:
+      return Op::kMaximum;
+    case ReduceKind::kMin:
+      return Op::kMinimum;
+    case ReduceKind::kProd:
+      return Op::kMul;
+    case ReduceKind::kAnd:
+      return Op::kAnd;
+    case ReduceKind::kOr:
+      return Op::kOr;
+    case ReduceKind::kSum:
+    case ReduceKind::kNone:
+      break;
+  }
+  return Op::kAdd;
+}
+
+}  // namespace
+
+StageRecorder::StageRecorder(const PartitionFacts& facts, std::vector<int64_t> devices)
+    : facts_(facts),
+      graph_(facts.graph()),
+      time_(facts.time()),
+      builder_(devices.size()),
+      at_{&facts.request().mesh, std::move(devices), facts.request().micro_batches, 0},
+      states_(graph_.values.size()) {}
+
+void StageRecorder::AddInputs(const std::vector<bool>& present) {
+  for (size_t i = 0; i < graph_.inputs.size(); ++i) {
+    const Input& input = graph_.inputs[i];
+    const Placement where = facts_.OfGraphInput(i);
+    const Shape& whole = facts_.whole(input.value);
+    std::vector<Shape> shapes;
+    for (size_t device = 0; device < builder_.devices(); ++device) {
+      shapes.push_back(present[i] ? LocalShapeAt(whole, where, at_, device)
+                                  : Shape::Filled(whole.rank(), 0));
+    }
+    const ValueId id =
+        builder_.AddInput(input.kind, input.index, graph_.values[input.value].dtype, shapes);
+    if (present[i]) states_[input.value].versions.push_back({where, {id}});
+  }
+}
+
+StageRecorder::Version* StageRecorder::Find(State& state, const Placement& where) {
+  for (Version& version : state.versions) {
+    if (version.where == where) return &version;
+  }
+  return nullptr;
+}
+
+void StageRecorder::Store(State& state, const Placement& where, ValueId id) {
+  Version* version = Find(state, where);
+  if (version == nullptr) {
+    state.versions.push_back({where, {}});
+    version = &state.versions.back();
+    version->ids.resize(facts_.SplitInTime(where) ? size_t(at_.micro_batches) : 1, kNotYet);
+  }
+  version->ids[Slot(where)] = id;
+}
+
+void StageRecorder::MarkNodes(Belongs to) {
+  belongs_.resize(builder_.graph().nodes.size(), Belongs::kUnknown);
+  for (size_t i = belongs_.size(); i-- > 0 && belongs_[i] == Belongs::kUnknown;) belongs_[i] = to;
+}
+
+// The value as `want` says, for the micro-batch at hand.
+absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want) {
+  if (const Version* there = Find(states_[value], want)) {
+    if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
+  }
+  MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
+  // What is whole along time is made once, by whichever micro-batch needs it first.
+  MarkNodes(facts_.SplitInTime(want) ? Belongs::kMicroBatch : Belongs::kOnce);
+  Store(states_[value], want, id);
+  return id;
+}
+
+absl::StatusOr<ValueId> StageRecorder::Make(ValueId value, const Placement& want) {
+  if (const Version* source = Cheapest(value, want)) {
+    const Placement from = source->where;
+    return Redistribute(builder_, source->ids[Slot(want)], facts_.whole(value), from, want, at_);
+  }
+  if (!facts_.SplitInTime(want)) {
+    MOAI_RETURN_IF_ERROR(Join(value));
+    MarkNodes(Belongs::kOnce);
+    return Get(value, want);
+  }
+  if (!IsShard(want[size_t(time_)])) {
+    return absl::InternalError(absl::StrCat("value ", value, " is wanted as ",
+                                            ToString(want[size_t(time_)]), " along time"));
+  }
+  Placement whole = want;
+  whole[size_t(time_)] = {};
+  MOAI_ASSIGN_OR_RETURN(const ValueId all, Get(value, whole));
+  return SliceLocally(builder_, all, facts_.whole(value), whole, time_, want[size_t(time_)], at_);
+}
+
+// What is there already and costs least to move, without micro-batches being put together.
+const StageRecorder::Version* StageRecorder::Cheapest(ValueId value, const Placement& want) const {
+  const Version* best = nullptr;
+  double least = 0;
+  for (const Version& version : states_[value].versions) {
+    if (version.ids[Slot(version.where)] == kNotYet) continue;
+    if (facts_.SplitInTime(version.where) != facts_.SplitInTime(want) ||
+        facts_.ThroughWhole(version.where, want)) {
+      continue;
+    }
+    const double cost = RedistributionBytes(double(facts_.request().types[value].bytes()),
+                                            version.where, want, facts_.request().mesh);
+    if (best == nullptr || cost < least) {
+      best = &version;
+      least = cost;
+    }
+  }
+  return best;
+}
+
+// Puts the micro-batches of a value together, where it lies as it was made.
+absl::Status StageRecorder::Join(ValueId value) {
+  State& state = states_[value];
+  if (state.versions.empty() || !facts_.SplitInTime(state.versions[0].where)) {
+    return absl::InternalError(absl::StrCat("value ", value, " is not there"));
+  }
+  const Version made = state.versions[0];
+  Placement whole = made.where;
+  whole[size_t(time_)] = {};
+  ValueId id = state.sum;
+  if (IsShard(made.where[size_t(time_)])) {
+    MOAI_ASSIGN_OR_RETURN(id, Concat(value, made));
+  }
+  if (id == kNotYet) {
+    return absl::InternalError(absl::StrCat("terms of value ", value, " were not summed"));
+  }
+  Store(state, whole, id);
+  return absl::OkStatus();
+}
+
+DeviceExtents StageRecorder::ExtentsOf(ValueId value, const Placement& where) const {
+  DeviceExtents extents;
+  for (size_t device = 0; device < builder_.devices(); ++device) {
+    const Shape shape = LocalShapeAt(facts_.whole(value), where, at_, device);
+    extents.push_back({shape.begin(), shape.end()});
+  }
+  return extents;
+}
+
+absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made) {
+  const AxisPlacement& factor = made.where[size_t(time_)];
+  const Shape& shape = facts_.whole(value);
+  const bool plain = factor.outer == 1;
+  const int64_t micro_batch = at_.micro_batch;
+  std::vector<ValueId> pieces;
+  for (int64_t i = 0; i < at_.micro_batches; ++i) {
+    ValueId piece = made.ids[facts_.request().sample ? 0 : size_t(i)];
+    if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
+    at_.micro_batch = i;
+    if (!plain) {
+      MOAI_ASSIGN_OR_RETURN(piece, ViewAround(builder_, piece, shape, made.where, time_, at_));
+    }
+    pieces.push_back(piece);
+  }
+  at_.micro_batch = micro_batch;
+  MOAI_ASSIGN_OR_RETURN(const ValueId joined,
+                        builder_.AddNode(Op::kConcat, pieces, {plain ? factor.dim : 1}));
+  if (plain) return joined;
+  Placement whole = made.where;
+  whole[size_t(time_)] = {};
+  return builder_.AddNode(Op::kReshape, {joined}, {shape.rank()}, ExtentsOf(value, whole));
+}
+
+absl::Status StageRecorder::EmitNode(uint32_t node) {
+  in_loop_ = facts_.InLoop(node);
+  const absl::Status status = EmitOne(node);
+  MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+  in_loop_ = false;
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat("node ", node, " (", Name(graph_.nodes[node].op),
+                                                  "): ", status.message()));
+}
+
+absl::Status StageRecorder::EmitOne(uint32_t node) {
+  const Node& n = graph_.nodes[node];
+  std::vector<ValueId> inputs;
+  std::vector<Placement> input_places, output_places;
+  for (size_t i = 0; i < n.inputs.size(); ++i) {
+    input_places.push_back(facts_.InputOf(node, i));
+    MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(n.inputs[i], input_places.back()));
+    inputs.push_back(id);
+  }
+  for (uint32_t i = 0; i < n.output_count; ++i) output_places.push_back(facts_.OutputOf(node, i));
+  const bool divided_mean = facts_.DividesMean(node);
+  const DeviceExtents extents =
+      LocalExtents(n, Extents(n, facts_.request().sizes), facts_.request().types, input_places,
+                   output_places, at_);
+  MOAI_ASSIGN_OR_RETURN(ValueId first, builder_.AddNode(divided_mean ? Op::kReduceSum : n.op,
+                                                        inputs, n.attributes, extents, n.numbers));
+  if (divided_mean) {
+    double elements = 1;
+    for (int32_t axis : n.attributes) elements *= double(facts_.whole(n.inputs[0])[axis]);
+    const ValueId scale = builder_.AddConstant(builder_.dtype(first), 1 / elements);
+    MOAI_ASSIGN_OR_RETURN(first, builder_.AddNode(Op::kMul, {first, scale}));
+  }
+  for (uint32_t i = 0; i < n.output_count; ++i) {
+    MOAI_RETURN_IF_ERROR(StoreMade(n.first_output + i, output_places[i], first + i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, ValueId id) {
+  State& state = states_[value];
+  Store(state, where, id);
+  const AxisPlacement& time = where[size_t(time_)];
+  if (!facts_.joined(value) || !IsPartial(time)) return absl::OkStatus();
+  // Terms are summed as they come, so that one is alive besides the sum.
+  if (state.sum == kNotYet) {
+    state.sum = id;
+    return absl::OkStatus();
+  }
+  MOAI_ASSIGN_OR_RETURN(state.sum, builder_.AddNode(JoinOp(time.reduce), {state.sum, id}));
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::Send(ValueId value, int32_t group) {
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, facts_.made(value)));
+  MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {id}, {group}).status());
+  MarkNodes(facts_.SplitInTime(facts_.made(value)) ? Belongs::kMicroBatch : Belongs::kOnce);
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
+  const Placement& where = facts_.made(value);
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kRecv, {},
+                                                           {int32_t(graph_.values[value].dtype),
+                                                            group, facts_.whole(value).rank()},
+                                                           ExtentsOf(value, where)));
+  MOAI_RETURN_IF_ERROR(StoreMade(value, where, id));
+  MarkNodes(facts_.SplitInTime(where) ? Belongs::kMicroBatch : Belongs::kOnce);
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::AddOutput(size_t index, bool present) {
+  const Output& output = graph_.outputs[index];
+  if (present) {
+    at_.micro_batch = 0;
+    MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(output.value, facts_.OfGraphOutput(index)));
+    builder_.AddOutput(output.kind, id, output.index);
+  } else {
+    // An empty tensor: nothing is stored. Its element would be zero.
+    const Dtype dtype = graph_.values[output.value].dtype;
+    const int rank = facts_.whole(output.value).rank();
+    if (rank == 0) {
+      // A number cannot be empty; what stands for it here is read by nobody.
+      builder_.AddOutput(output.kind, builder_.AddConstant(dtype, 0), output.index);
+    } else {
+      const ValueId zero = builder_.AddConstant(dtype, 0);
+      const std::vector<int64_t> empty(size_t(rank), 0);
+      MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kFill, {zero}, {rank}, {empty}));
+      builder_.AddOutput(output.kind, id, output.index);
+    }
+  }
+  MarkNodes(Belongs::kOnce);
+  return absl::OkStatus();
+}
+
+std::vector<bool> StageRecorder::InMicroBatch() const {
+  std::vector<bool> in_micro_batch;
+  for (Belongs node : belongs_) in_micro_batch.push_back(node == Belongs::kMicroBatch);
+  return in_micro_batch;
+}
+
+std::vector<DeviceGraph> StageRecorder::Finish(std::vector<std::vector<DeviceGroup>> groups) {
+  return builder_.Finish(std::move(groups));
+}
+
+}  // namespace moai

@@ -1,0 +1,125 @@
+// Records what the devices of one pipeline stage run: nodes of the whole graph as parts, and the
+// redistributions between them. partitioner.cc says which nodes, and in which order.
+#ifndef MOAI_SCHEDULER_PARTITION_STAGE_RECORDER_H_
+#define MOAI_SCHEDULER_PARTITION_STAGE_RECORDER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "scheduler/partition/devices_builder.h"
+#include "scheduler/partition/partitioner.h"
+#include "scheduler/partition/redistribute.h"
+
+namespace moai {
+
+// Facts of a request that all stages share.
+class PartitionFacts {
+ public:
+  explicit PartitionFacts(const PartitionRequest& request);
+
+  const PartitionRequest& request() const { return request_; }
+  const Graph& graph() const { return *request_.graph; }
+  int time() const { return time_; }  // the axis behind the mesh's
+
+  const Shape& whole(ValueId value) const { return request_.types[value].shape; }
+  // What a node wants of an operand, and makes of a result: an entry for each axis, time last.
+  Placement InputOf(uint32_t node, size_t input) const;
+  Placement OutputOf(uint32_t node, size_t output) const;
+  Placement OfGraphInput(size_t input) const;
+  Placement OfGraphOutput(size_t output) const;
+  bool InLoop(uint32_t node) const;
+  bool DividesMean(uint32_t node) const;
+
+  bool SplitInTime(const Placement& where) const {
+    return where[time_].kind != PlacementKind::kReplicate;
+  }
+  // Whether micro-batches must be put together on the way from one placement to another: a part
+  // along time lies inside the parts along the mesh, so that where those change, it changes too.
+  bool ThroughWhole(const Placement& from, const Placement& to) const;
+
+  // How a value is made.
+  const Placement& made(ValueId value) const { return made_[value]; }
+  // In which loop over micro-batches, or before it, a node runs.
+  uint32_t phase(uint32_t node) const { return phases_[node]; }
+  uint32_t last_phase() const { return last_phase_; }
+  // Somebody needs all micro-batches of the value together.
+  bool joined(ValueId value) const { return joined_[value]; }
+
+ private:
+  const NodeStrategy* StrategyOf(int axis, uint32_t node) const;
+  void FindPhases();
+
+  const PartitionRequest& request_;
+  const int time_;
+  std::vector<Placement> made_;
+  std::vector<uint32_t> phases_;  // by node
+  uint32_t last_phase_ = 0;
+  std::vector<bool> joined_;
+};
+
+// Not thread-safe. The facts outlive it.
+class StageRecorder {
+ public:
+  // `devices` of the request that are of this stage.
+  StageRecorder(const PartitionFacts& facts, std::vector<int64_t> devices);
+
+  // All graph inputs, in order. Of those that the stage does not have, an empty tensor.
+  void AddInputs(const std::vector<bool>& present);
+  // Later calls are about this micro-batch.
+  void SetMicroBatch(int64_t micro_batch) { at_.micro_batch = micro_batch; }
+  absl::Status EmitNode(uint32_t node);
+  // A value of this stage, as it is made, to the stage of the group's second member; and here from
+  // there. `split`: one micro-batch of it.
+  absl::Status Send(ValueId value, int32_t group);
+  absl::Status Receive(ValueId value, int32_t group);
+  // Graph output `output`; an empty tensor where the stage does not have it.
+  absl::Status AddOutput(size_t output, bool present);
+
+  // Leaves the recorder empty.
+  std::vector<DeviceGraph> Finish(std::vector<std::vector<DeviceGroup>> groups);
+  std::vector<bool> InMicroBatch() const;
+  const std::vector<int64_t>& devices() const { return at_.devices; }
+
+ private:
+  // A value in one placement. Along time: one id where it is whole, else one a micro-batch.
+  struct Version {
+    Placement where;
+    std::vector<ValueId> ids;
+  };
+  struct State {
+    std::vector<Version> versions;  // the first is how it was made
+    ValueId sum = UINT32_MAX;       // of the micro-batches so far, where they are terms
+  };
+  enum class Belongs : uint8_t { kUnknown, kOnce, kMicroBatch };
+
+  absl::StatusOr<ValueId> Get(ValueId value, const Placement& want);
+  absl::StatusOr<ValueId> Make(ValueId value, const Placement& want);
+  absl::Status Join(ValueId value);
+  absl::StatusOr<ValueId> Concat(ValueId value, const Version& made);
+  absl::Status StoreMade(ValueId value, const Placement& where, ValueId id);
+  const Version* Cheapest(ValueId value, const Placement& want) const;
+  static Version* Find(State& state, const Placement& where);
+  void Store(State& state, const Placement& where, ValueId id);
+  size_t Slot(const Placement& where) const {
+    return facts_.SplitInTime(where) ? size_t(at_.micro_batch) : 0;
+  }
+  absl::Status EmitOne(uint32_t node);
+  // Says of the nodes recorded since the mark before what they belong to.
+  void MarkNodes(Belongs to);
+  DeviceExtents ExtentsOf(ValueId value, const Placement& where) const;
+
+  const PartitionFacts& facts_;
+  const Graph& graph_;
+  const int time_;
+  DevicesBuilder builder_;
+  Coordinates at_;
+  std::vector<State> states_;
+  bool in_loop_ = false;  // the node at hand
+  std::vector<Belongs> belongs_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PARTITION_STAGE_RECORDER_H_

@@ -1,0 +1,275 @@
+#include "scheduler/planning/assign.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/container/inlined_vector.h"
+
+namespace moai {
+namespace {
+
+// Relative costs of a byte that is sent to another device and one that is read or written here. The
+// choice between two strategies of a light node hardly ever depends on more than their order.
+constexpr double kSentByte = 1;
+constexpr double kLocalByte = 0.05;
+// Results up to this size are whole on every device, so that they can be read at once.
+constexpr int64_t kSmallResult = 64 << 10;
+// Initial values of state above this size are made in parts.
+constexpr int64_t kLargeState = 1 << 20;
+
+bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
+
+class Assigner {
+ public:
+  Assigner(const GraphFacts& facts, const AxisPolicy& policy)
+      : facts_(facts), graph_(facts.graph()), policy_(policy) {
+    rank_.assign(facts.roles().size(), std::numeric_limits<int>::max());
+    for (size_t i = 0; i < policy.roles.size(); ++i) rank_[policy.roles[i]] = int(i);
+    versions_.resize(graph_.values.size());
+    free_.assign(graph_.values.size(), false);
+    written_.assign(graph_.values.size(), false);
+    for (const Output& output : graph_.outputs) {
+      if (output.kind == OutputKind::kSlot) written_[output.value] = true;
+    }
+  }
+
+  AxisAssignment Run() {
+    PlaceInputs();
+    for (uint32_t node = 0; node < graph_.nodes.size(); ++node) Take(node, Choose(node));
+    PlaceOutputs();
+    return std::move(result_);
+  }
+
+ private:
+  using Versions = absl::InlinedVector<AxisPlacement, 2>;
+
+  void PlaceInputs() {
+    for (const Input& input : graph_.inputs) {
+      // State lies as its first reader wants it.
+      free_[input.value] =
+          !policy_.time && (input.kind == InputKind::kSlot || input.kind == InputKind::kValue);
+      versions_[input.value].push_back({});
+    }
+    if (policy_.state != StateSharding::kParameters) return;
+    for (const Input& input : graph_.inputs) {
+      if (input.kind != InputKind::kSlot) continue;
+      const AxisPlacement split = SplitOfState(input.value);
+      if (!IsShard(split)) continue;
+      free_[input.value] = false;
+      versions_[input.value][0] = split;
+    }
+  }
+
+  // Where a piece of state is split that nothing else says how to: its outermost factor that gives
+  // every device something, of all dims.
+  AxisPlacement SplitOfState(ValueId value) const {
+    const Shape& shape = facts_.types()[value].shape;
+    for (int dim = 0; dim < shape.rank(); ++dim) {
+      for (const FactorPlace& place : facts_.factors().Of(value, dim)) {
+        if (place.count >= policy_.extent) return ShardAt(dim, place);
+      }
+    }
+    return {};
+  }
+
+  double Bytes(ValueId value) const { return double(facts_.types()[value].bytes()); }
+
+  double MoveCost(ValueId value, const AxisPlacement& want) const {
+    if (free_[value] && want.kind != PlacementKind::kPartial) return 0;
+    double least = std::numeric_limits<double>::infinity();
+    for (const AxisPlacement& from : versions_[value]) {
+      least = std::min(least, MoveCost(from, want, Bytes(value)));
+    }
+    return least;
+  }
+
+  double MoveCost(const AxisPlacement& from, const AxisPlacement& want, double bytes) const {
+    if (from == want) return 0;
+    if (want.kind == PlacementKind::kPartial) return std::numeric_limits<double>::infinity();
+    const double p = double(policy_.extent);
+    const double all = kSentByte * bytes * (p - 1) / p;
+    // Slices are views or copies of a part.
+    if (from.kind == PlacementKind::kReplicate) return kLocalByte * bytes / p;
+    // Along time nothing is sent, but what is put together needs all micro-batches at once.
+    if (policy_.time) return 4 * kSentByte * bytes;
+    if (from.kind == PlacementKind::kPartial) return IsShard(want) ? all : 2 * all;
+    return IsShard(want) ? all / p : all;
+  }
+
+  // Whether the policy, or how an input lies already, allows a light node to be split so.
+  bool Allowed(const Node& node, const NodeStrategy& strategy) const {
+    if (strategy.factor == kNoFactor) return true;
+    if (facts_.factors().extent(strategy.factor) < policy_.extent) return false;
+    if (rank_[facts_.role(strategy.factor)] != std::numeric_limits<int>::max()) return true;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (!IsShard(strategy.inputs[i]) || free_[node.inputs[i]]) continue;
+      const Versions& versions = versions_[node.inputs[i]];
+      if (std::find(versions.begin(), versions.end(), strategy.inputs[i]) != versions.end()) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  double Cost(const Node& node, const NodeStrategy& strategy) const {
+    double cost = 0;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      cost += MoveCost(node.inputs[i], strategy.inputs[i]);
+      cost += LocalCost(node.inputs[i], strategy.inputs[i]);
+    }
+    for (size_t i = 0; i < node.output_count; ++i) {
+      cost += LocalCost(node.first_output + ValueId(i), strategy.outputs[i]);
+    }
+    return cost;
+  }
+
+  double LocalCost(ValueId value, const AxisPlacement& placement) const {
+    return kLocalByte * Bytes(value) / (IsShard(placement) ? double(policy_.extent) : 1);
+  }
+
+  const NodeStrategy& Choose(uint32_t i) const {
+    const Node& node = graph_.nodes[i];
+    const absl::Span<const NodeStrategy> all = facts_.strategies(i);
+    if (facts_.creates(i)) return ChooseCreator(node, all);
+    if (facts_.update(i) && TouchesState(node)) {
+      if (policy_.time) return all[0];
+      if (policy_.state != StateSharding::kNone) {
+        if (const NodeStrategy* split = ChooseSharded(node, all)) return *split;
+      }
+    }
+    if (facts_.heavy(i)) {
+      if (const NodeStrategy* split = ChooseHeavy(node, all)) return *split;
+    }
+    return Cheapest(node, all);
+  }
+
+  const NodeStrategy& Cheapest(const Node& node, absl::Span<const NodeStrategy> all) const {
+    const NodeStrategy* best = &all[0];
+    double least = std::numeric_limits<double>::infinity();
+    for (const NodeStrategy& strategy : all) {
+      if (!Allowed(node, strategy)) continue;
+      const double cost = Cost(node, strategy);
+      if (cost >= least) continue;
+      best = &strategy;
+      least = cost;
+    }
+    return *best;
+  }
+
+  const NodeStrategy* ChooseHeavy(const Node& node, absl::Span<const NodeStrategy> all) const {
+    const NodeStrategy* best = nullptr;
+    int rank = std::numeric_limits<int>::max();
+    double least = 0;
+    for (const NodeStrategy& strategy : all) {
+      if (strategy.factor == kNoFactor) continue;
+      if (facts_.factors().extent(strategy.factor) < policy_.extent) continue;
+      const int mine = rank_[facts_.role(strategy.factor)];
+      if (mine == std::numeric_limits<int>::max() || mine > rank) continue;
+      const double cost = Cost(node, strategy);
+      if (mine == rank && cost >= least) continue;
+      best = &strategy;
+      rank = mine;
+      least = cost;
+    }
+    return best;
+  }
+
+  // What is made where it lies costs nothing to split: as the policy prefers.
+  const NodeStrategy& ChooseCreator(const Node& node, absl::Span<const NodeStrategy> all) const {
+    const NodeStrategy* best = &all[0];
+    int rank = std::numeric_limits<int>::max();
+    for (const NodeStrategy& strategy : all) {
+      if (strategy.factor == kNoFactor) continue;
+      if (facts_.factors().extent(strategy.factor) < policy_.extent) continue;
+      const int mine = rank_[facts_.role(strategy.factor)];
+      if (mine >= rank) continue;
+      best = &strategy;
+      rank = mine;
+    }
+    const bool large_state = written_[node.first_output] && Bytes(node.first_output) >= kLargeState;
+    if (best->whole() && large_state && !policy_.time) {
+      if (const NodeStrategy* split = ChooseSharded(node, all)) return *split;
+    }
+    return *best;
+  }
+
+  bool TouchesState(const Node& node) const {
+    for (ValueId input : node.inputs) {
+      if (free_[input]) return true;
+    }
+    for (size_t i = 0; i < node.output_count; ++i) {
+      if (written_[node.first_output + ValueId(i)]) return true;
+    }
+    return false;
+  }
+
+  // As the state it touches lies already, where that is split; else along the state's own factor.
+  const NodeStrategy* ChooseSharded(const Node& node, absl::Span<const NodeStrategy> all) const {
+    const AxisPlacement want = SplitOfState(node.first_output);
+    const NodeStrategy* best = nullptr;
+    for (const NodeStrategy& strategy : all) {
+      if (!IsShard(strategy.outputs[0])) continue;
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        if (free_[node.inputs[i]] || facts_.types()[node.inputs[i]].shape.rank() == 0) continue;
+        if (IsShard(strategy.inputs[i]) && versions_[node.inputs[i]][0] == strategy.inputs[i]) {
+          return &strategy;
+        }
+      }
+      if (strategy.outputs[0] == want) best = &strategy;
+    }
+    return best;
+  }
+
+  void Take(uint32_t i, const NodeStrategy& strategy) {
+    const Node& node = graph_.nodes[i];
+    for (size_t k = 0; k < node.inputs.size(); ++k) {
+      Versions& versions = versions_[node.inputs[k]];
+      const AxisPlacement& want = strategy.inputs[k];
+      if (free_[node.inputs[k]]) {
+        versions[0] = want;
+        free_[node.inputs[k]] = false;
+      } else if (std::find(versions.begin(), versions.end(), want) == versions.end()) {
+        versions.push_back(want);
+      }
+    }
+    for (size_t k = 0; k < node.output_count; ++k) {
+      versions_[node.first_output + ValueId(k)].push_back(strategy.outputs[k]);
+    }
+    result_.nodes.push_back(strategy);
+  }
+
+  void PlaceOutputs() {
+    for (const Input& input : graph_.inputs) {
+      result_.inputs.push_back(versions_[input.value][0]);
+    }
+    for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+      const Output& output = graph_.outputs[i];
+      const int replaced = facts_.ReplacedInput(i);
+      if (replaced >= 0) {
+        result_.outputs.push_back(result_.inputs[size_t(replaced)]);
+        continue;
+      }
+      AxisPlacement made = versions_[output.value][0];
+      const bool small = facts_.types()[output.value].bytes() <= kSmallResult;
+      if (policy_.time || small || made.kind == PlacementKind::kPartial) made = {};
+      result_.outputs.push_back(made);
+    }
+  }
+
+  const GraphFacts& facts_;
+  const Graph& graph_;
+  const AxisPolicy& policy_;
+  std::vector<int> rank_;           // by role: its place in the policy
+  std::vector<Versions> versions_;  // by value; the first is how it was made
+  std::vector<bool> free_;          // by value: state that nothing has read yet
+  std::vector<bool> written_;       // by value: becomes the content of a slot
+  AxisAssignment result_;
+};
+
+}  // namespace
+
+AxisAssignment AssignAxis(const GraphFacts& facts, const AxisPolicy& policy) {
+  return Assigner(facts, policy).Run();
+}
+
+}  // namespace moai

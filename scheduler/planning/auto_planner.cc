@@ -1,0 +1,255 @@
+#include "scheduler/planning/auto_planner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/status.h"
+#include "graph/infer.h"
+#include "program/compile.h"
+#include "scheduler/fit.h"
+#include "scheduler/partition/partitioner.h"
+#include "scheduler/planning/local_cluster.h"
+
+namespace moai {
+namespace {
+
+// Below so much arithmetic a graph is not worth a search: every device does all of it.
+constexpr double kSmallFlops = 1e6;
+// How many candidates are compiled before a plan is refused.
+constexpr size_t kMostCompiled = 6;
+
+// Bytes of the state that a device binds in a step, where it exists before.
+int64_t StateBytes(const Program& program) {
+  int64_t bytes = 0;
+  for (size_t slot = 0; slot < program.slot_types.size(); ++slot) {
+    if (!program.slot_created[slot]) bytes += AllocatedBytes(program.slot_types[slot].bytes());
+  }
+  for (const TensorType& value : program.value_types) bytes += AllocatedBytes(value.bytes());
+  return bytes;
+}
+
+// A plan under construction, with what it needs of each device.
+struct Compiled {
+  std::shared_ptr<Plan> plan;
+  int64_t most_bytes = 0;  // of a device: state, temporaries, results
+};
+
+class AutoPlanner : public Planner {
+ public:
+  explicit AutoPlanner(const AutoPlannerOptions& options) : options_(options) {}
+
+  absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
+    if (request.devices.empty()) return absl::InvalidArgumentError("a session without devices");
+    const Cluster cluster = LocalCluster(request.devices);
+    SearchRequest search{.graph = request.graph.get(),
+                         .sizes = request.sizes,
+                         .types = request.types,
+                         .cluster = &cluster,
+                         .devices = int64_t(request.devices.size()),
+                         .memory_bytes = LeastMemory(request.devices),
+                         .other_bytes = request.other_bytes,
+                         .overlap = options_.overlap,
+                         .constraints = options_.constraints};
+    const bool free =
+        options_.constraints.micro_batches <= 1 && options_.constraints.recompute <= 0;
+    if (request.devices.size() == 1 && free) {
+      // Nothing to choose where everything fits.
+      MOAI_ASSIGN_OR_RETURN(Compiled whole, CompileWhole(request));
+      if (whole.most_bytes <= search.memory_bytes - search.other_bytes) return whole.plan;
+    }
+    MOAI_ASSIGN_OR_RETURN(const SearchSpace space, SearchSpace::Make(search));
+    if (space.facts(RecomputeMode::kNone).total_flops() < kSmallFlops) {
+      return CompileSmall(request, space, search);
+    }
+    return Choose(request, space, search);
+  }
+
+ private:
+  static int64_t LeastMemory(absl::Span<const DeviceProfile> devices) {
+    int64_t least = devices[0].memory_bytes;
+    for (const DeviceProfile& device : devices) least = std::min(least, device.memory_bytes);
+    return least;
+  }
+
+  // One device, the graph as it came.
+  static absl::StatusOr<Compiled> CompileWhole(const PlanRequest& request) {
+    PartitionedGraph whole;
+    whole.parts = {{request.graph, Sizes(request.sizes.begin(), request.sizes.end()), {}, {}}};
+    return Compile(request, request.compiled, std::move(whole), Mesh{}, nullptr);
+  }
+
+  // Every device does all of it; what creates large state makes it in parts.
+  static absl::StatusOr<std::shared_ptr<const Plan>> CompileSmall(const PlanRequest& request,
+                                                                  const SearchSpace& space,
+                                                                  const SearchRequest& search) {
+    Candidate candidate;
+    if (search.devices > 1) {
+      candidate.axes.push_back({.extent = search.devices});
+      candidate.axis_names.push_back("data");
+    }
+    const PartitionRequest partition = space.RequestFor(candidate, /*sample=*/false);
+    MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
+    MOAI_ASSIGN_OR_RETURN(Compiled compiled,
+                          Compile(request, nullptr, std::move(parts), partition.mesh, &partition));
+    compiled.plan->explanation = "small: every device runs all of it";
+    return compiled.plan;
+  }
+
+  absl::StatusOr<std::shared_ptr<const Plan>> Choose(const PlanRequest& request,
+                                                     const SearchSpace& space,
+                                                     const SearchRequest& search) const {
+    MOAI_ASSIGN_OR_RETURN(const SearchResult result, space.Search());
+    int64_t least = INT64_MAX;
+    std::string refused;
+    for (size_t i = 0; i < result.candidates.size() && i < kMostCompiled; ++i) {
+      const EvaluatedCandidate& evaluated = result.candidates[i];
+      const PartitionRequest partition = space.RequestFor(evaluated.candidate, /*sample=*/false);
+      MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
+      MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
+                                                       partition.mesh, &partition));
+      least = std::min(least, compiled.most_bytes);
+      if (compiled.most_bytes > search.memory_bytes - search.other_bytes) {
+        absl::StrAppend(&refused, "; ", space.Describe(evaluated.candidate), " would need ",
+                        ReadableBytes(compiled.most_bytes));
+        continue;
+      }
+      compiled.plan->explanation = Explain(space, result, evaluated, compiled, refused);
+      return compiled.plan;
+    }
+    return Refusal(request, search, least);
+  }
+
+  static std::string Explain(const SearchSpace& space, const SearchResult& result,
+                             const EvaluatedCandidate& chosen, const Compiled& compiled,
+                             const std::string& refused) {
+    std::string text = absl::StrFormat(
+        "%s; predicted %.4g s (kernels %.4g s, collectives %.4g s); %s of %d candidates fit; a "
+        "device needs %s",
+        space.Describe(chosen.candidate), chosen.cost.seconds, chosen.cost.compute,
+        chosen.cost.communication, absl::StrCat(result.feasible), result.evaluated,
+        ReadableBytes(compiled.most_bytes));
+    for (const EvaluatedCandidate& other : result.candidates) {
+      if (&other == &chosen) continue;
+      absl::StrAppend(&text, absl::StrFormat("; next best: %s, %.4g s",
+                                             space.Describe(other.candidate), other.cost.seconds));
+      break;
+    }
+    if (!refused.empty()) absl::StrAppend(&text, "; too large", refused);
+    return text;
+  }
+
+  // Names the fewest devices, of the same memory, with which some plan fits.
+  absl::Status Refusal(const PlanRequest& request, const SearchRequest& search,
+                       int64_t least) const {
+    const int64_t available = search.memory_bytes - search.other_bytes;
+    std::string advice;
+    for (const PlannedSize& size : request.larger) {
+      if (size.devices <= search.devices && size.memory_bytes <= search.memory_bytes) continue;
+      const std::vector<DeviceProfile> devices(
+          size_t(size.devices),
+          DeviceProfile{request.devices[0].kind, size.memory_bytes, request.devices[0].threads});
+      const Cluster cluster = LocalCluster(devices);
+      SearchRequest larger = search;
+      larger.cluster = &cluster;
+      larger.devices = size.devices;
+      larger.memory_bytes = size.memory_bytes;
+      absl::StatusOr<SearchSpace> space = SearchSpace::Make(larger);
+      if (!space.ok()) continue;
+      absl::StatusOr<SearchResult> result = space->Search();
+      if (!result.ok() || result->feasible == 0) continue;
+      advice = absl::StrCat("; the smallest accelerator that fits is ", size.name);
+      break;
+    }
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) of each of ",
+                     search.devices, " devices by the smallest plan there is; ",
+                     ReadableBytes(available), " (", available, " bytes) are available", advice));
+  }
+
+  // Compiles the parts and fills the plan. `partition` is null where the graph is not split.
+  static absl::StatusOr<Compiled> Compile(const PlanRequest& request,
+                                          const ProgramTemplate* compiled, PartitionedGraph parts,
+                                          const Mesh& mesh, const PartitionRequest* partition) {
+    Compiled result{std::make_shared<Plan>(), 0};
+    Plan& plan = *result.plan;
+    std::shared_ptr<const ProgramTemplate> own;
+    if (compiled == nullptr) {
+      MOAI_ASSIGN_OR_RETURN(own, CompileStructure(*parts.parts[0].graph));
+      compiled = own.get();
+    }
+    for (size_t device = 0; device < parts.parts.size(); ++device) {
+      const DeviceGraph& part = parts.parts[device];
+      MOAI_ASSIGN_OR_RETURN(const std::vector<TensorType> types,
+                            InferGraph(*part.graph, part.sizes));
+      MOAI_ASSIGN_OR_RETURN(const Program program,
+                            InstantiateProgram(*compiled, part.sizes, types,
+                                               DeviceShape{request.devices[device].threads}));
+      plan.memory.push_back(StepMemoryOf(program));
+      plan.instructions += program.instructions.size();
+      result.most_bytes =
+          std::max(result.most_bytes, plan.memory.back().total() + StateBytes(program));
+    }
+    plan.parts = std::move(parts.parts);
+    FillBindings(request, mesh, partition, plan);
+    return result;
+  }
+
+  static void FillBindings(const PlanRequest& request, const Mesh& mesh,
+                           const PartitionRequest* partition, Plan& plan) {
+    const Graph& graph = *request.graph;
+    plan.slot_types.resize(graph.slot_count);
+    plan.slot_created.assign(graph.slot_count, true);
+    plan.slot_layouts.assign(graph.slot_count, Replicated(mesh));
+    plan.value_types.resize(graph.value_count);
+    plan.value_layouts.assign(graph.value_count, Replicated(mesh));
+    plan.feed_types.resize(graph.feed_count);
+    const auto layout_of_input = [&](size_t i) {
+      return partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->inputs[i]};
+    };
+    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+      const Input& input = graph.inputs[i];
+      const TensorType& type = request.types[input.value];
+      switch (input.kind) {
+        case InputKind::kSlot:
+          plan.slot_types[input.index] = type;
+          plan.slot_created[input.index] = false;
+          plan.slot_layouts[input.index] = layout_of_input(i);
+          break;
+        case InputKind::kValue:
+          plan.value_types[input.index] = type;
+          plan.value_layouts[input.index] = layout_of_input(i);
+          break;
+        case InputKind::kFeed:
+          plan.feed_types[input.index] = type;
+          break;
+        case InputKind::kScalar:
+          break;
+      }
+    }
+    for (size_t i = 0; i < graph.outputs.size(); ++i) {
+      const Output& output = graph.outputs[i];
+      const TensorType& type = request.types[output.value];
+      const Layout layout =
+          partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->outputs[i]};
+      if (output.kind == OutputKind::kValue) {
+        plan.output_types.push_back(type);
+        plan.output_layouts.push_back(layout);
+      } else if (plan.slot_created[output.index]) {
+        plan.slot_types[output.index] = type;
+        plan.slot_layouts[output.index] = layout;
+      }
+    }
+  }
+
+  const AutoPlannerOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Planner> MakeAutoPlanner(const AutoPlannerOptions& options) {
+  return std::make_unique<AutoPlanner>(options);
+}
+
+}  // namespace moai

@@ -1,0 +1,44 @@
+// What a partitioned graph costs, predicted: time from kernels and collectives that overlap where
+// data allows, memory from what is alive.
+#ifndef MOAI_SCHEDULER_PLANNING_EVALUATE_H_
+#define MOAI_SCHEDULER_PLANNING_EVALUATE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "program/device_graph.h"
+#include "scheduler/cost/topology.h"
+#include "scheduler/partition/partitioner.h"
+
+namespace moai {
+
+struct StepCost {
+  double seconds = 0;        // of the step
+  double compute = 0;        // seconds in which kernels run
+  double communication = 0;  // seconds in which collectives run
+  double exposed = 0;        // of those, in which no kernel runs
+  double flops = 0;          // of this device
+  double sent_bytes = 0;     // to other devices
+  // Bytes at the worst moment.
+  int64_t state = 0;        // slots
+  int64_t temporaries = 0;  // everything else: a bound; the program's map is exact
+  int64_t total_bytes() const { return state + temporaries; }
+};
+
+struct EvaluateOptions {
+  // Collectives run beside kernels. False: one thread does both.
+  bool overlap = true;
+  // How many micro-batches a sample stands for.
+  int64_t micro_batches = 1;
+};
+
+// The first part of `partitioned`, whole or a sample.
+absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph& partitioned,
+                                  const EvaluateOptions& options);
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PLANNING_EVALUATE_H_

@@ -1,0 +1,68 @@
+#include "scheduler/planning/local_cluster.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace moai {
+namespace {
+
+// Of one core: matrix products in f32 (oneDNN, AVX2), arithmetic of fused kernels, memory.
+// Measured on cores of server processors between 3 and 4 GHz.
+constexpr double kMatmulFlops = 90e9;
+constexpr double kVectorFlops = 6e9;
+constexpr double kCoreBandwidth = 12e9;
+constexpr double kKernelSeconds = 3e-6;
+constexpr double kStepSeconds = 100e-6;
+// Between devices of a process, and between processes over loopback TCP.
+constexpr double kProcessBandwidth = 6e9;
+constexpr double kProcessLatency = 10e-6;
+constexpr double kNetworkBandwidth = 1.5e9;
+constexpr double kNetworkLatency = 60e-6;
+
+}  // namespace
+
+Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
+  const int64_t count = std::max<int64_t>(1, int64_t(devices.size()));
+  const double threads = devices.empty() ? 1 : double(devices[0].threads);
+  Cluster cluster;
+  cluster.name = "local";
+  DeviceModel& device = cluster.device;
+  device.name = absl::StrCat("cpu, ", threads, " threads");
+  for (double& peak : device.peak_flops) peak = kMatmulFlops * threads;
+  device.peak_flops[size_t(MathKind::kF64)] /= 2;
+  device.vector_flops = kVectorFlops * threads;
+  device.memory_bandwidth = kCoreBandwidth * threads;
+  device.memory_bytes = devices.empty() ? 0 : double(devices[0].memory_bytes);
+  device.kernel_seconds = kKernelSeconds;
+  device.step_seconds = kStepSeconds;
+  device.matmul = {.peak_fraction = 0.9,
+                   .processors = threads,
+                   .k_overhead = 16,
+                   .wave_quantisation = 0.5,
+                   .alignment_bytes = 32,
+                   .misaligned_loss = 0.03,
+                   .largest_tile = 64,
+                   .smallest_tile = 16};
+  cluster.nodes = 1;
+  cluster.devices_per_node = count;
+  // How many neighbours are of one worker.
+  int64_t together = 0;
+  while (together < count && devices[size_t(together)].node == devices[0].node) ++together;
+  if (together == 0 || count % together != 0) together = 1;
+  if (together > 1) {
+    cluster.links.push_back({.name = "process",
+                             .devices = together,
+                             .bandwidth = kProcessBandwidth,
+                             .latency = kProcessLatency});
+  }
+  if (together < count || count == 1) {
+    cluster.links.push_back({.name = "network",
+                             .devices = count,
+                             .bandwidth = kNetworkBandwidth,
+                             .latency = kNetworkLatency});
+  }
+  return cluster;
+}
+
+}  // namespace moai

@@ -1,0 +1,97 @@
+// Searches for the fastest plan that fits: how many devices stand along each mesh axis, what each
+// axis splits, how state lies, how many micro-batches there are, what is recomputed.
+//
+// The space has no recipe for an architecture. What an axis may split are lists of roles, grown
+// from each role that covers a good share of the arithmetic by whatever covers most of the rest;
+// which of them is data, tensor, sequence or expert parallelism is a name that people give
+// afterwards.
+#ifndef MOAI_SCHEDULER_PLANNING_SEARCH_H_
+#define MOAI_SCHEDULER_PLANNING_SEARCH_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "graph/graph.h"
+#include "scheduler/cost/topology.h"
+#include "scheduler/planning/assign.h"
+#include "scheduler/planning/evaluate.h"
+#include "scheduler/planning/recompute.h"
+
+namespace moai {
+
+// One point of the space. Axes are in the order of the mesh: the last joins neighbours.
+struct Candidate {
+  std::vector<AxisPolicy> axes;
+  std::vector<std::string> axis_names;
+  int64_t micro_batches = 1;
+  std::vector<RoleId> time_roles;
+  RecomputeMode recompute = RecomputeMode::kNone;
+};
+
+struct EvaluatedCandidate {
+  Candidate candidate;
+  StepCost cost;
+};
+
+// What a user or a benchmark fixes; 0 or unset: free.
+struct SearchConstraints {
+  int64_t data = 0;   // devices along the axis that splits what comes with each step
+  int64_t model = 0;  // devices along the other
+  int64_t micro_batches = 0;
+  int state = -1;      // StateSharding
+  int recompute = -1;  // RecomputeMode
+};
+
+struct SearchRequest {
+  const Graph* graph = nullptr;
+  absl::Span<const int64_t> sizes;
+  absl::Span<const TensorType> types;
+  const Cluster* cluster = nullptr;
+  int64_t devices = 1;
+  int64_t memory_bytes = 0;  // of a device
+  // What is alive beside the graph's own bindings, on each device.
+  int64_t other_bytes = 0;
+  bool overlap = true;
+  SearchConstraints constraints;
+};
+
+struct SearchResult {
+  // Those that are predicted to fit, fastest first; where none does, the smallest first.
+  std::vector<EvaluatedCandidate> candidates;
+  size_t evaluated = 0;
+  size_t feasible = 0;
+};
+
+// `recomputed`: the graph of each RecomputeMode is made once and kept in the result of Facts().
+class SearchSpace {
+ public:
+  static absl::StatusOr<SearchSpace> Make(const SearchRequest& request);
+
+  absl::StatusOr<SearchResult> Search() const;
+
+  // The graph that a candidate partitions, and the facts about it.
+  const GraphFacts& facts(RecomputeMode mode) const { return *facts_[size_t(mode)]; }
+
+  // A candidate as a request to the partitioner, for all devices or for the first as a sample.
+  PartitionRequest RequestFor(const Candidate& candidate, bool sample) const;
+
+  std::string Describe(const Candidate& candidate) const;
+
+ private:
+  using RoleList = std::vector<RoleId>;
+
+  std::vector<RoleList> GrowLists(const GraphFacts& facts, bool data) const;
+  absl::StatusOr<StepCost> EvaluateCandidate(const Candidate& candidate) const;
+
+  SearchRequest request_;
+  std::vector<std::shared_ptr<const RewrittenGraph>> graphs_;  // by RecomputeMode
+  std::vector<std::shared_ptr<const GraphFacts>> facts_;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PLANNING_SEARCH_H_
