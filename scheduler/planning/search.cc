@@ -48,15 +48,11 @@ std::vector<Split> SplitsOf(const SearchRequest& request) {
   return splits;
 }
 
-// What the model axis splits of that which comes with the step: nothing (0), light nodes (1), or
-// heavy ones too (2).
-int SequenceSplit(const GraphFacts& facts, const Candidate& candidate) {
-  for (size_t i = 0; i < candidate.axes.size(); ++i) {
-    if (candidate.axis_names[i] != "model") continue;
-    const std::vector<RoleId>& roles = candidate.axes[i].roles;
-    for (size_t k = 0; k < roles.size(); ++k) {
-      if (facts.roles()[roles[k]].in_feeds) return k > 0 && k + 1 == roles.size() ? 1 : 2;
-    }
+// What a list for the model axis splits of that which comes with the step: nothing (0), light nodes
+// (1), or heavy ones too (2).
+int SequenceSplit(const GraphFacts& facts, const std::vector<RoleId>& roles) {
+  for (size_t i = 0; i < roles.size(); ++i) {
+    if (facts.roles()[roles[i]].in_feeds) return i > 0 && i + 1 == roles.size() ? 1 : 2;
   }
   return 0;
 }
@@ -137,6 +133,10 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
     }
   }
   if (lists.empty()) lists.emplace_back();
+  if (const int fixed = request_.constraints.sequence; !data && fixed >= 0) {
+    const auto other = [&](const RoleList& list) { return SequenceSplit(facts, list) != fixed; };
+    lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
+  }
   return lists;
 }
 
@@ -279,9 +279,7 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
 
   // Only fully constrained forms of the first pass count as results.
   const auto allowed = [&](const Candidate& candidate, StateSharding state) {
-    return (fixed.sequence < 0 ||
-            fixed.sequence == SequenceSplit(*facts_[size_t(candidate.recompute)], candidate)) &&
-           (fixed.micro_batches == 0 || fixed.micro_batches == candidate.micro_batches) &&
+    return (fixed.micro_batches == 0 || fixed.micro_batches == candidate.micro_batches) &&
            (fixed.recompute < 0 || fixed.recompute == int(candidate.recompute)) &&
            (fixed.state < 0 || fixed.state == int(state));
   };

@@ -163,7 +163,7 @@ std::string Name(SmallModel model) {
 
 absl::StatusOr<std::vector<StepResult>> TrainSteps(const Cluster& cluster, const TrainingRun& run,
                                                    const std::vector<StepResult>* from) {
-  MOAI_ASSIGN_OR_RETURN(const Accelerator accelerator,
+  MOAI_ASSIGN_OR_RETURN(Accelerator accelerator,
                         Accelerator::Connect({.server = cluster.address(), .log = false}));
   const Training training = Begin(run);
   const std::vector<nn::NamedTensor> state = State(training);
@@ -171,6 +171,8 @@ absl::StatusOr<std::vector<StepResult>> TrainSteps(const Cluster& cluster, const
   for (int step = 0; step < run.steps; ++step) {
     if (from != nullptr && step > 0) {
       MOAI_RETURN_IF_ERROR(Restore(state, (*from)[size_t(step) - 1]));
+      // A graph of its own: the step's stays as it was.
+      MOAI_RETURN_IF_ERROR(accelerator.Synchronize());
     }
     const Tensor loss = training.program.loss(step);
     MOAI_RETURN_IF_ERROR(loss.Backward());
