@@ -24,6 +24,7 @@ absl::StatusOr<std::unique_ptr<Cluster>> Start(const ClusterShape& shape) {
                          .devices_per_session = shape.workers * shape.devices});
 }
 
+// Each test starts two clusters.
 class PlannedTrainingTest : public ::testing::TestWithParam<std::tuple<SmallModel, ClusterShape>> {
  protected:
   void SetUp() override {
@@ -54,19 +55,17 @@ class PlannedTrainingTest : public ::testing::TestWithParam<std::tuple<SmallMode
   std::unique_ptr<Cluster> one_, several_;
 };
 
-TEST_P(PlannedTrainingTest, SingleStepsAgree) { ExpectSingleStepsAgree(/*batch=*/8, /*steps=*/3); }
+class SingleStepsTest : public PlannedTrainingTest {};
+TEST_P(SingleStepsTest, Agree) { ExpectSingleStepsAgree(/*batch=*/8, /*steps=*/2); }
 
-TEST_P(PlannedTrainingTest, ABatchThatDoesNotDivide) {
-  ExpectSingleStepsAgree(/*batch=*/13, /*steps=*/2);
-}
+class OddBatchesTest : public PlannedTrainingTest {};
+TEST_P(OddBatchesTest, ThatDoNotDivide) { ExpectSingleStepsAgree(/*batch=*/13, /*steps=*/2); }
 
-// On eight devices most have nothing of the batch.
-TEST_P(PlannedTrainingTest, ABatchSmallerThanTheDevices) {
-  ExpectSingleStepsAgree(/*batch=*/3, /*steps=*/2);
-  ExpectSingleStepsAgree(/*batch=*/1, /*steps=*/2);
-}
+// Most devices have nothing of the batch.
+TEST_P(OddBatchesTest, SmallerThanTheDevices) { ExpectSingleStepsAgree(/*batch=*/3, /*steps=*/2); }
 
-TEST_P(PlannedTrainingTest, FreeRunsStayTogether) {
+class FreeRunsTest : public PlannedTrainingTest {};
+TEST_P(FreeRunsTest, StayTogether) {
   const TrainingRun run = {.model = model(), .batch = 8, .steps = 50};
   const auto want = TrainFreely(*one_, run);
   ASSERT_TRUE(want.ok()) << want.status();
@@ -78,15 +77,25 @@ TEST_P(PlannedTrainingTest, FreeRunsStayTogether) {
   EXPECT_NE(want->front(), want->back());
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, PlannedTrainingTest,
-    ::testing::Combine(
-        ::testing::Values(SmallModel::kLlama, SmallModel::kResnet, SmallModel::kMixtral),
-        ::testing::Values(ClusterShape{1, 2}, ClusterShape{2, 2}, ClusterShape{4, 2})),
-    [](const auto& info) {
-      const ClusterShape& shape = std::get<1>(info.param);
-      return absl::StrCat(Name(std::get<0>(info.param)), "On", shape.workers, "x", shape.devices);
-    });
+const auto kModels =
+    ::testing::Values(SmallModel::kLlama, SmallModel::kResnet, SmallModel::kMixtral);
+
+std::string CaseName(const ::testing::TestParamInfo<std::tuple<SmallModel, ClusterShape>>& info) {
+  const ClusterShape& shape = std::get<1>(info.param);
+  return absl::StrCat(Name(std::get<0>(info.param)), "On", shape.workers, "x", shape.devices);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, SingleStepsTest,
+                         ::testing::Combine(kModels, ::testing::Values(ClusterShape{1, 2},
+                                                                       ClusterShape{2, 2},
+                                                                       ClusterShape{4, 2})),
+                         CaseName);
+INSTANTIATE_TEST_SUITE_P(Models, OddBatchesTest,
+                         ::testing::Combine(kModels, ::testing::Values(ClusterShape{4, 2})),
+                         CaseName);
+INSTANTIATE_TEST_SUITE_P(Models, FreeRunsTest,
+                         ::testing::Combine(kModels, ::testing::Values(ClusterShape{2, 2})),
+                         CaseName);
 
 }  // namespace
 }  // namespace moai
