@@ -20,6 +20,15 @@ constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelect
 constexpr double kSeedShare = 0.10;
 constexpr double kGainShare = 0.02;
 
+// What a list for the model axis splits of that which comes with the step: nothing (0), light nodes
+// (1), or heavy ones too (2).
+int SequenceSplit(const GraphFacts& facts, const std::vector<RoleId>& roles) {
+  for (size_t i = 0; i < roles.size(); ++i) {
+    if (facts.roles()[roles[i]].in_feeds) return i > 0 && i + 1 == roles.size() ? 1 : 2;
+  }
+  return 0;
+}
+
 }  // namespace
 
 absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
@@ -96,6 +105,10 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
     }
   }
   if (lists.empty()) lists.emplace_back();
+  if (const int fixed = request_.constraints.sequence; !data && fixed >= 0) {
+    const auto other = [&](const RoleList& list) { return SequenceSplit(facts, list) != fixed; };
+    lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
+  }
   return lists;
 }
 

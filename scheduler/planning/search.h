@@ -52,6 +52,9 @@ struct SearchConstraints {
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
+  // What the model axis splits of that which comes with each step: 0, nothing (tensor
+  // parallelism); 1, light nodes (sequence parallelism).
+  int sequence = -1;
 };
 
 struct SearchRequest {
