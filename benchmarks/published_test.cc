@@ -1,0 +1,1 @@
+#include "benchmarks/published_plans.h"
