@@ -2,6 +2,7 @@
 # Runs one benchmark: benchmarks/run.sh NAME [ARGS]. Builds what it needs, prints a table for people and, as the last line,
 # one JSON object. Benchmarks report; they never pass or fail. benchmarks/README.md says what each one compares.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "$0")/.."
 
 name=${1:-}
@@ -14,6 +15,11 @@ case $name in
     exit 2
     ;;
 esac
+
+# A table is named from where the caller stands.
+if [[ $name == plan_published && $# -gt 0 && $1 != /* ]]; then
+  set -- "$from/$1" "${@:2}"
+fi
 
 # Servers, workers and executors are started by the benchmarks themselves, from the same build.
 tools/bazel build "//benchmarks:${name}_benchmark" >&2

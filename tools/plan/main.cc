@@ -1,5 +1,6 @@
 // moai-plan: how a model would run on a cluster, without one. README.md says how to read it.
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +25,9 @@ ABSL_FLAG(bool, flavors, false, "one row for each of 1, 2, 4 ... devices");
 ABSL_FLAG(std::string, force, "",
           "cost a stated plan beside the chosen one: "
           "tp=..,pp=..,dp=..,micro_batch=..,recompute=..,zero=..,virtual_stages=..");
-ABSL_FLAG(std::string, trace, "", "write the chosen plan's timeline, for Perfetto, to this file");
+ABSL_FLAG(
+    std::string, trace, "",
+    "write a timeline, for Perfetto, to this file: of the stated plan, else of the chosen one");
 
 namespace moai {
 namespace {
@@ -65,11 +68,11 @@ int Run(const std::string& model) {
       {absl::GetFlag(FLAGS_batch), absl::GetFlag(FLAGS_sequence), absl::GetFlag(FLAGS_dtype)},
       options.devices);
   if (!step.ok()) return Fail(step.status());
-  const std::string force = absl::GetFlag(FLAGS_force);
-  if (!force.empty()) {
-    absl::StatusOr<SearchConstraints> stated = ParseForce(force, options.devices, step->samples);
-    if (!stated.ok()) return Fail(stated.status());
-    options.stated = *stated;
+  std::optional<SearchConstraints> force;
+  if (const std::string text = absl::GetFlag(FLAGS_force); !text.empty()) {
+    absl::StatusOr<SearchConstraints> parsed = ParseForce(text, options.devices, step->samples);
+    if (!parsed.ok()) return Fail(parsed.status());
+    force = *parsed;
   }
   const absl::StatusOr<PlanningInput> input =
       MakePlanningInput(*std::move(step), *std::move(cluster));
@@ -77,12 +80,16 @@ int Run(const std::string& model) {
   if (absl::GetFlag(FLAGS_flavors)) return Flavors(*input, options);
   const absl::StatusOr<PlannedStep> planned = PlanStep(*input, options);
   if (!planned.ok()) return Fail(planned.status());
-  const absl::StatusOr<PlanReport> report = MakeReport(*input, options, *planned);
+  std::optional<absl::StatusOr<PlannedStep>> stated;
+  if (force.has_value()) stated = PlanStep(*input, options, *force);
+  const absl::StatusOr<PlanReport> report =
+      MakeReport(*input, options, *planned, stated.has_value() ? &*stated : nullptr);
   if (!report.ok()) return Fail(report.status());
   Print(absl::GetFlag(FLAGS_json) ? ReportJson(*report) : ReportText(*report));
   if (const std::string path = absl::GetFlag(FLAGS_trace); !path.empty()) {
-    const absl::StatusOr<double> seconds = WriteTimeline(
-        input->cluster, planned->space, planned->result.candidates[0].candidate, path);
+    const PlannedStep& shown = stated.has_value() && stated->ok() ? **stated : *planned;
+    const absl::StatusOr<double> seconds =
+        WriteTimeline(input->cluster, shown.space, shown.result.candidates[0].candidate, path);
     if (!seconds.ok()) return Fail(seconds.status());
     std::fprintf(stderr, "wrote %s: the simulated step takes %.4f s\n", path.c_str(), *seconds);
   }

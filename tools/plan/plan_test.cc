@@ -122,9 +122,12 @@ class Planned : public testing::Test {
 
 TEST_F(Planned, FiguresAgreeWithEachOther) {
   const PlanningInput input = TinyInput(4);
-  ReportOptions options{.devices = 4};
-  options.stated = SearchConstraints{.data = 2, .model = 2, .micro_batches = 2};
-  const absl::StatusOr<PlanReport> report = MakeReport(input, options);
+  const ReportOptions options{.devices = 4};
+  const absl::StatusOr<PlannedStep> planned = PlanStep(input, options);
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  const absl::StatusOr<PlannedStep> stated =
+      PlanStep(input, options, {.data = 2, .model = 2, .micro_batches = 2});
+  const absl::StatusOr<PlanReport> report = MakeReport(input, options, *planned, &stated);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_TRUE(report->chosen.fits);
   EXPECT_GT(report->bound.seconds, report->bound.host);
@@ -153,7 +156,9 @@ TEST_F(Planned, FiguresAgreeWithEachOther) {
 TEST_F(Planned, NothingFitsIsSaid) {
   PlanningInput input = TinyInput(2);
   input.cluster.device.memory_bytes = 1000;
-  const absl::StatusOr<PlanReport> report = MakeReport(input, {.devices = 2});
+  const absl::StatusOr<PlannedStep> planned = PlanStep(input, {.devices = 2});
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  const absl::StatusOr<PlanReport> report = MakeReport(input, {.devices = 2}, *planned);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_FALSE(report->chosen.fits);
   EXPECT_EQ(report->feasible, 0u);
@@ -162,7 +167,7 @@ TEST_F(Planned, NothingFitsIsSaid) {
 
 TEST_F(Planned, MoreDevicesThanTheClusterHas) {
   const PlanningInput input = TinyInput(2);
-  const absl::Status status = MakeReport(input, {.devices = 4}).status();
+  const absl::Status status = PlanStep(input, {.devices = 4}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("has 2 devices: cannot plan for 4"));
 }
@@ -209,21 +214,20 @@ TEST_F(Planned, TimelineOfKernels) {
 
 TEST_F(Planned, TimelineOfAPipeline) {
   const PlanningInput input = TinyInput(2);
-  SearchRequest request = input.RequestFor({.devices = 2});
-  request.constraints = {.stages = 2, .virtual_stages = 1, .micro_batches = 4};
-  const absl::StatusOr<SearchSpace> space = SearchSpace::Make(request);
-  ASSERT_TRUE(space.ok()) << space.status();
-  const absl::StatusOr<SearchResult> result = space->Search();
-  ASSERT_TRUE(result.ok()) << result.status();
-  const EvaluatedCandidate& best = result->candidates[0];
+  const absl::StatusOr<PlannedStep> planned =
+      PlanStep(input, {.devices = 2}, {.stages = 2, .virtual_stages = 1, .micro_batches = 4});
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  const EvaluatedCandidate& best = planned->result.candidates[0];
   ASSERT_EQ(best.candidate.stages, 2);
   const std::string path = testing::TempDir() + "/pipeline.json";
-  const absl::StatusOr<double> seconds = WriteTimeline(input.cluster, *space, best.candidate, path);
+  const absl::StatusOr<double> seconds =
+      WriteTimeline(input.cluster, planned->space, best.candidate, path);
   ASSERT_TRUE(seconds.ok()) << seconds.status();
   EXPECT_NEAR(*seconds, best.cost.seconds, 0.3 * best.cost.seconds);
   // Forwards and backwards of four micro-batches on each of two stages, at least.
   EXPECT_GE(CompleteEvents(ReadTrace(path)), 2 * 4 * 2);
-  EXPECT_FALSE(WriteTimeline(input.cluster, *space, best.candidate, "/no/such/folder/x").ok());
+  EXPECT_FALSE(
+      WriteTimeline(input.cluster, planned->space, best.candidate, "/no/such/folder/x").ok());
 }
 
 }  // namespace

@@ -127,21 +127,26 @@ absl::StatusOr<PlanningInput> MakePlanningInput(CapturedStep step, Cluster clust
   return input;
 }
 
-absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOptions& options) {
+absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOptions& options,
+                                     const SearchConstraints& constraints) {
   if (options.devices < 1 || options.devices > input.cluster.device_count()) {
     return absl::InvalidArgumentError(absl::StrCat("the cluster ", input.cluster.name, " has ",
                                                    input.cluster.device_count(),
                                                    " devices: cannot plan for ", options.devices));
   }
   const auto start = std::chrono::steady_clock::now();
-  MOAI_ASSIGN_OR_RETURN(SearchSpace space, SearchSpace::Make(input.RequestFor(options)));
+  SearchRequest request = input.RequestFor(options);
+  request.constraints = constraints;
+  request.most_stages = std::max(request.most_stages, constraints.stages);
+  MOAI_ASSIGN_OR_RETURN(SearchSpace space, SearchSpace::Make(request));
   MOAI_ASSIGN_OR_RETURN(SearchResult result, space.Search());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   return PlannedStep{std::move(space), std::move(result), took.count()};
 }
 
 absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOptions& options,
-                                      const PlannedStep& planned) {
+                                      const PlannedStep& planned,
+                                      const absl::StatusOr<PlannedStep>* stated) {
   PlanReport report;
   report.model = input.step.name;
   report.cluster = input.cluster.name;
@@ -171,24 +176,14 @@ absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOp
                    [](auto* a, auto* b) { return a->cost.seconds < b->cost.seconds; });
   if (too_large.size() > options.most_lines) too_large.resize(options.most_lines);
   for (const auto* one : too_large) report.too_large.push_back(LineOf(planned.space, *one));
-  if (!options.stated.has_value()) return report;
-  SearchRequest request = input.RequestFor(options);
-  request.constraints = *options.stated;
-  request.most_stages = std::max(request.most_stages, request.constraints.stages);
-  MOAI_ASSIGN_OR_RETURN(const SearchSpace space, SearchSpace::Make(request));
-  const absl::StatusOr<SearchResult> result = space.Search();
-  if (!result.ok()) {
-    report.stated_error = std::string(result.status().message());
+  if (stated == nullptr) return report;
+  if (!stated->ok()) {
+    report.stated_error = std::string(stated->status().message());
     return report;
   }
-  MOAI_ASSIGN_OR_RETURN(report.stated,
-                        Summarize(input, space, result->candidates[0], options.devices));
+  MOAI_ASSIGN_OR_RETURN(report.stated, Summarize(input, (*stated)->space,
+                                                 (*stated)->result.candidates[0], options.devices));
   return report;
-}
-
-absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOptions& options) {
-  MOAI_ASSIGN_OR_RETURN(const PlannedStep planned, PlanStep(input, options));
-  return MakeReport(input, options, planned);
 }
 
 std::vector<FlavorRow> CompareFlavors(const PlanningInput& input, const ReportOptions& options) {
@@ -196,14 +191,15 @@ std::vector<FlavorRow> CompareFlavors(const PlanningInput& input, const ReportOp
   for (int64_t devices = 1; devices <= options.devices; devices *= 2) {
     ReportOptions own = options;
     own.devices = devices;
-    own.stated.reset();
-    own.most_lines = 0;
     FlavorRow row{.devices = devices};
-    const absl::StatusOr<PlanReport> report = MakeReport(input, own);
-    if (report.ok()) {
-      row.plan = report->chosen;
+    const auto plan = [&]() -> absl::StatusOr<PlanSummary> {
+      MOAI_ASSIGN_OR_RETURN(const PlannedStep planned, PlanStep(input, own));
+      return Summarize(input, planned.space, planned.result.candidates[0], devices);
+    };
+    if (absl::StatusOr<PlanSummary> summary = plan(); summary.ok()) {
+      row.plan = *std::move(summary);
     } else {
-      row.error = std::string(report.status().message());
+      row.error = std::string(summary.status().message());
     }
     rows.push_back(std::move(row));
   }

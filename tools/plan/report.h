@@ -73,8 +73,6 @@ struct PlanReport {
 struct ReportOptions {
   int64_t devices = 1;
   int64_t most_stages = 64;
-  // Cost a plan with these beside the chosen one.
-  std::optional<SearchConstraints> stated;
   size_t most_lines = 5;  // of `slower` and of `too_large`
 };
 
@@ -89,20 +87,22 @@ struct PlanningInput {
 
 absl::StatusOr<PlanningInput> MakePlanningInput(CapturedStep step, Cluster cluster);
 
-// Searches and reports. InvalidArgument where the cluster has fewer devices. Where nothing fits the
-// smallest plan is the chosen one, with `fits` false.
-absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOptions& options);
-
-// The search alone, for what needs the candidate itself.
 struct PlannedStep {
   SearchSpace space;
   SearchResult result;
   double seconds = 0;  // that it took
 };
-absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOptions& options);
 
+// Searches. InvalidArgument where the cluster has fewer devices, or nothing satisfies the
+// constraints. The input outlives the result.
+absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOptions& options,
+                                     const SearchConstraints& constraints = {});
+
+// Where nothing fits the smallest plan is the chosen one, with `fits` false. `stated`: a search
+// under constraints, or why it found nothing; null where nobody stated any.
 absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOptions& options,
-                                      const PlannedStep& planned);
+                                      const PlannedStep& planned,
+                                      const absl::StatusOr<PlannedStep>* stated = nullptr);
 
 // One row for each of 1, 2, 4 ... `devices`.
 struct FlavorRow {
