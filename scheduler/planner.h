@@ -55,6 +55,8 @@ struct Plan {
   std::vector<TensorType> output_types;
   size_t instructions = 0;  // of all programs: what the plan costs to keep
   std::string explanation;  // for people
+  // Lines for the person at the terminal, when the plan is used for the first time.
+  std::vector<std::string> notices;
 };
 
 // Thread-safe.

@@ -7,6 +7,7 @@
 #include "graph/infer.h"
 #include "graph/serialize.h"
 #include "graph/verify.h"
+#include "spdlog/spdlog.h"
 
 namespace moai {
 namespace {
@@ -64,17 +65,25 @@ absl::StatusOr<RegisteredGraph*> GraphRegistry::Register(const Fingerprint& fing
         "the session has registered ", graphs_.size(), " graphs of ", graph_bytes_,
         " bytes; allowed are ", limits_.max_graphs, " of ", limits_.max_graph_bytes, " bytes"));
   }
-  auto graph = std::make_unique<RegisteredGraph>();
-  graph->fingerprint = fingerprint;
+  std::unique_ptr<RegisteredGraph> graph = std::move(prepared_graph_);
+  if (graph == nullptr || !(graph->fingerprint == fingerprint)) {
+    PrepareGraph(fingerprint, bytes);
+    graph = std::move(prepared_graph_);
+  }
   graph->name = next_name_++;
-  graph->status = Prepare(*graph, bytes);
   graph_bytes_ += bytes.size();
   RegisteredGraph* registered = graph.get();
   graphs_.emplace(fingerprint, std::move(graph));
   return registered;
 }
 
-absl::Status GraphRegistry::Prepare(RegisteredGraph& registered, absl::string_view bytes) {
+void GraphRegistry::PrepareGraph(const Fingerprint& fingerprint, absl::string_view bytes) {
+  prepared_graph_ = std::make_unique<RegisteredGraph>();
+  prepared_graph_->fingerprint = fingerprint;
+  prepared_graph_->status = Verify(*prepared_graph_, bytes);
+}
+
+absl::Status GraphRegistry::Verify(RegisteredGraph& registered, absl::string_view bytes) const {
   MOAI_ASSIGN_OR_RETURN(Graph parsed, ParseGraph(bytes));
   MOAI_RETURN_IF_ERROR(VerifyStructure(parsed));
   const Fingerprint actual = ComputeFingerprint(parsed);
@@ -89,7 +98,7 @@ absl::Status GraphRegistry::Prepare(RegisteredGraph& registered, absl::string_vi
   return absl::OkStatus();
 }
 
-RegisteredGraph* GraphRegistry::Find(const Fingerprint& fingerprint) {
+RegisteredGraph* GraphRegistry::Find(const Fingerprint& fingerprint) const {
   auto found = graphs_.find(fingerprint);
   return found == graphs_.end() ? nullptr : found->second.get();
 }
@@ -115,7 +124,13 @@ PlannedProgram* GraphRegistry::Plan(RegisteredGraph& graph, int64_t other_bytes)
     program.loaded.program = next_program_++;
     program.sizes = graph.sizes;
     program.other_bytes = other_bytes;
-    auto plan = MakePlan(graph, other_bytes);
+    std::optional<PreparedPlan> prepared = std::exchange(prepared_plan_, std::nullopt);
+    if (!prepared.has_value() || prepared->graph != graph.name || prepared->sizes != graph.sizes ||
+        prepared->other_bytes != other_bytes) {
+      PreparePlan(graph, graph.sizes, other_bytes);
+      prepared = std::exchange(prepared_plan_, std::nullopt);
+    }
+    absl::StatusOr<std::shared_ptr<const moai::Plan>>& plan = prepared->plan;
     if (plan.ok()) {
       program.plan = *std::move(plan);
     } else {
@@ -132,21 +147,34 @@ PlannedProgram* GraphRegistry::Plan(RegisteredGraph& graph, int64_t other_bytes)
   return graph.planned;
 }
 
+void GraphRegistry::PreparePlan(const RegisteredGraph& graph, absl::Span<const int64_t> sizes,
+                                int64_t other_bytes) {
+  prepared_plan_ = PreparedPlan{.graph = graph.name,
+                                .sizes = {sizes.begin(), sizes.end()},
+                                .other_bytes = other_bytes,
+                                .plan = MakePlan(graph, sizes, other_bytes)};
+}
+
 absl::StatusOr<std::shared_ptr<const Plan>> GraphRegistry::MakePlan(const RegisteredGraph& graph,
-                                                                    int64_t other_bytes) {
-  if (graph.sizes.size() != graph.graph->extent_count) {
+                                                                    absl::Span<const int64_t> sizes,
+                                                                    int64_t other_bytes) const {
+  if (sizes.size() != graph.graph->extent_count) {
     return absl::InvalidArgumentError(
-        absl::StrCat("sizes: ", graph.sizes.size(), " came, expected ", graph.graph->extent_count));
+        absl::StrCat("sizes: ", sizes.size(), " came, expected ", graph.graph->extent_count));
   }
-  MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*graph.graph, graph.sizes));
+  MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*graph.graph, sizes));
   MOAI_RETURN_IF_ERROR(CheckSlotTypes(*graph.graph, types));
-  return planner_->MakePlan({.graph = graph.graph,
-                             .compiled = graph.compiled.get(),
-                             .sizes = graph.sizes,
-                             .types = types,
-                             .devices = devices_,
-                             .other_bytes = other_bytes,
-                             .larger = larger_});
+  auto plan = planner_->MakePlan({.graph = graph.graph,
+                                  .compiled = graph.compiled.get(),
+                                  .sizes = sizes,
+                                  .types = types,
+                                  .devices = devices_,
+                                  .other_bytes = other_bytes,
+                                  .larger = larger_});
+  spdlog::debug("planned graph={} nodes={} devices={} plan=\"{}\"", ToString(graph.fingerprint),
+                graph.graph->nodes.size(), devices_.size(),
+                plan.ok() ? (*plan)->explanation : plan.status().ToString());
+  return plan;
 }
 
 void GraphRegistry::ForgetOne() {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -87,7 +88,7 @@ class GraphRegistry {
   // error: its steps are refused with it. Null, with the reason, for a limit.
   absl::StatusOr<RegisteredGraph*> Register(const Fingerprint& fingerprint,
                                             absl::string_view bytes);
-  RegisteredGraph* Find(const Fingerprint& fingerprint);
+  RegisteredGraph* Find(const Fingerprint& fingerprint) const;
 
   // The plan of a graph at graph.sizes, made where there is none; it becomes graph.planned.
   // `other_bytes` is what is alive beside its bindings (PlanRequest). A refusal is an entry too, so
@@ -95,6 +96,13 @@ class GraphRegistry {
   // Valid until the next call.
   PlannedProgram* Plan(RegisteredGraph& graph, int64_t other_bytes);
   bool HasPlan(const RegisteredGraph& graph, absl::Span<const int64_t> sizes) const;
+
+  // What Register and Plan will do next, but for the entry: the part that takes long. Changes
+  // nothing that the other calls see.
+  void PrepareGraph(const Fingerprint& fingerprint, absl::string_view bytes);
+  void PreparePlan(const RegisteredGraph& graph, absl::Span<const int64_t> sizes,
+                   int64_t other_bytes);
+
   size_t plan_count() const { return plans_.size(); }
   // A name for a program that is none of a graph's.
   uint32_t NewProgramName() { return next_program_++; }
@@ -118,9 +126,17 @@ class GraphRegistry {
     size_t cost;
   };
 
-  absl::Status Prepare(RegisteredGraph& graph, absl::string_view bytes);
+  struct PreparedPlan {
+    uint32_t graph = 0;  // its name
+    Sizes sizes;
+    int64_t other_bytes = 0;
+    absl::StatusOr<std::shared_ptr<const moai::Plan>> plan;
+  };
+
+  absl::Status Verify(RegisteredGraph& graph, absl::string_view bytes) const;
   absl::StatusOr<std::shared_ptr<const moai::Plan>> MakePlan(const RegisteredGraph& graph,
-                                                             int64_t other_bytes);
+                                                             absl::Span<const int64_t> sizes,
+                                                             int64_t other_bytes) const;
   void Remove(std::list<Entry>::iterator entry);
   void ForgetOne();
 
@@ -136,6 +152,8 @@ class GraphRegistry {
   absl::flat_hash_map<Key, std::list<Entry>::iterator> plans_;
   size_t cost_ = 0;
   uint32_t next_program_ = 1;
+  std::unique_ptr<RegisteredGraph> prepared_graph_;
+  std::optional<PreparedPlan> prepared_plan_;
 };
 
 }  // namespace moai

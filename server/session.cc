@@ -90,8 +90,9 @@ void Session::NoteUse() {
 }
 
 void Session::DrainBacklog() {
+  proto::ClientMessage message;
   while (true) {
-    absl::Status status;
+    bool parsed = false;
     {
       MutexLock lock(mutex_);
       if (client_.stream == nullptr || closed_) backlog_.clear();
@@ -102,12 +103,17 @@ void Session::DrainBacklog() {
         core_.Flush();
         return;
       }
-      const std::string message = std::move(backlog_.front());
+      parsed = message.ParseFromString(backlog_.front());
+      backlog_bytes_ -= backlog_.front().size();
       backlog_.pop_front();
-      backlog_bytes_ -= message.size();
-      status = message_.ParseFromString(message)
-                   ? core_.OnClientMessage(message_)
-                   : absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    }
+    if (parsed) Prepare(message);
+    absl::Status status =
+        absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    {
+      MutexLock lock(mutex_);
+      if (closed_) continue;
+      if (parsed) status = core_.OnClientMessage(message);
       NoteUse();
     }
     EndIfDue(status);

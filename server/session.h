@@ -95,6 +95,11 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   void NoteUse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs deferred messages, on a planning thread.
   void DrainBacklog();
+  // The long part of one. Whoever drains is the only one that runs the client's messages, and the
+  // executors' need not wait for it: without the lock.
+  void Prepare(const proto::ClientMessage& message) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    core_.Prepare(message);
+  }
   // Where `status` or the client's wish ends the session, frees what it holds and then closes the
   // client's stream: whoever sees it closed may begin another.
   void EndIfDue(const absl::Status& status);

@@ -69,7 +69,10 @@ class SessionCore {
   absl::Status OnClientMessage(proto::ClientMessage& message);
   // Whether a message takes so long (verification, planning) that it should not run on a thread
   // that serves other sessions.
-  bool TakesLong(const proto::ClientMessage& message);
+  bool TakesLong(const proto::ClientMessage& message) const;
+  // Does the long part of such a message ahead of OnClientMessage. Uses only what messages of the
+  // client change: OnExecutor... and Flush may run beside it, nothing else may.
+  void Prepare(const proto::ClientMessage& message);
   // After the last message at hand: sends what was held back.
   void Flush();
 
@@ -117,6 +120,8 @@ class SessionCore {
   absl::Status TakeScalars(const proto::Step& step, RegisteredGraph& graph);
   // Whether the step may run; an error refuses it.
   absl::Status CheckStep(proto::Step& step, RegisteredGraph& graph);
+  // Tells the person at the terminal what was chosen.
+  void Announce(const Plan& plan);
   absl::Status CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned);
   absl::Status CheckValues(const proto::Step& step, const RegisteredGraph& graph,
                            const Plan& plan) const;
@@ -125,6 +130,7 @@ class SessionCore {
   absl::Status NumberLayouts(PlannedProgram& planned);
   // What is alive beside the step's bindings, of the device where that is most.
   int64_t OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const;
+  void PreparePlan(const proto::Step& step);
   absl::Status CheckFit(const std::vector<StepMemory>& step) const;
   void Forward(proto::Step& step, RegisteredGraph& graph);
   void RecordResults(const proto::Step& step, const RegisteredGraph& graph);

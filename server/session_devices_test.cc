@@ -266,12 +266,41 @@ class SplitBindingTest : public SessionDevicesTest {
   SplitBindingTest() : SessionDevicesTest(std::make_unique<SplittingPlanner>()) {}
 };
 
-TEST_F(SplitBindingTest, ARefusedStepSaysWhichWayDoesNotExist) {
-  // Nothing splits what lies on the first device yet.
+TEST_F(SplitBindingTest, AnIdThatIsBoundTwiceLiesInBothWays) {
+  const size_t before = sent();
+  ASSERT_TRUE(Give(StepMessage(1, {2, 2}, 10)).ok());
+  ASSERT_TRUE(core_.objects().Find(10)->poison.ok()) << core_.objects().Find(10)->poison;
+  const LayoutId split = core_.objects().Find(2)->layout;
+  EXPECT_NE(split, kOnFirstDevice);
+  EXPECT_NE(split, ReplicatedLayout(3));
+  // The step gets a copy for its second binding, which goes with it.
+  proto::Execute step;
+  uint64_t released = 0;
+  for (size_t i = before; i < sent(); ++i) {
+    const proto::ExecutorCommand& command = devices_.commands[0][i];
+    if (command.has_execute() && command.execute().step() == 1) step = command.execute();
+    if (command.has_release()) released = command.release().ids(0).first();
+  }
+  ASSERT_EQ(step.values_size(), 2);
+  EXPECT_EQ(step.values(0).first(), 2u);
+  EXPECT_GE(step.values(1).first(), SessionCore::kFirstOwnId);
+  EXPECT_EQ(released, step.values(1).first());
+  EXPECT_FALSE(core_.objects().Contains(released));
+}
+
+TEST_F(SplitBindingTest, AReadOfASplitObjectGoesThroughACopy) {
   ASSERT_TRUE(Give(StepMessage(1, {2, 3}, 10)).ok());
-  const absl::Status poison = core_.objects().Find(10)->poison;
-  EXPECT_EQ(poison.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(poison.message(), HasSubstr("on the first device"));
+  const size_t before = sent();
+  const int64_t live = core_.objects().live_bytes(0);
+  ASSERT_TRUE(Give(ReadMessage(1, 2)).ok());
+  EXPECT_THAT(KindsSince(before), ElementsAre(Kind::kLoadStructure, Kind::kLoadProgram,
+                                              Kind::kExecute, Kind::kRead, Kind::kRelease));
+  EXPECT_EQ(devices_.commands[0][before + 3].read().id(),
+            devices_.commands[0][before + 2].execute().first_output());
+  EXPECT_EQ(core_.objects().live_bytes(0), live);
+  // The object stays as it is, and the program is there for the next read.
+  ASSERT_TRUE(Give(ReadMessage(2, 2)).ok());
+  EXPECT_THAT(KindsSince(before + 5), ElementsAre(Kind::kExecute, Kind::kRead, Kind::kRelease));
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ std::string BindingError(absl::string_view kind, size_t index, uint64_t id) {
 
 }  // namespace
 
-bool SessionCore::TakesLong(const proto::ClientMessage& message) {
+bool SessionCore::TakesLong(const proto::ClientMessage& message) const {
   if (message.has_register_graph()) return true;
   if (!message.has_step()) return false;
   const proto::Step& step = message.step();
@@ -38,6 +38,21 @@ bool SessionCore::TakesLong(const proto::ClientMessage& message) {
     return graph->planned == nullptr || absl::IsResourceExhausted(graph->planned->status);
   }
   return !registry_.HasPlan(*graph, step.sizes());
+}
+
+void SessionCore::Prepare(const proto::ClientMessage& message) {
+  if (!TakesLong(message)) return;
+  if (message.has_step()) return PreparePlan(message.step());
+  const proto::RegisterGraph& graph = message.register_graph();
+  const Fingerprint fingerprint{graph.fingerprint_high(), graph.fingerprint_low()};
+  if (registry_.Find(fingerprint) == nullptr) registry_.PrepareGraph(fingerprint, graph.graph());
+}
+
+void SessionCore::PreparePlan(const proto::Step& step) {
+  const RegisteredGraph& graph = *registry_.Find(FingerprintOf(step));
+  const Sizes sizes =
+      step.same_sizes() ? graph.sizes : Sizes(step.sizes().begin(), step.sizes().end());
+  registry_.PreparePlan(graph, sizes, OtherBytes(step, graph));
 }
 
 absl::Status SessionCore::OnStep(proto::Step& step) {
@@ -151,11 +166,20 @@ absl::Status SessionCore::CheckStep(proto::Step& step, RegisteredGraph& graph) {
     MOAI_RETURN_IF_ERROR(NumberLayouts(*planned));
     MOAI_RETURN_IF_ERROR(Arrange(step, graph, *planned));
     MOAI_RETURN_IF_ERROR(CheckFit(plan.memory));
+    if (planned->loaded.structures.empty()) Announce(plan);
     Load(plan.parts, &graph, planned->loaded);
     return absl::OkStatus();
   };
   absl::Status status = check();
   return status.ok() ? status : Annotated(step.step(), status);
+}
+
+void SessionCore::Announce(const Plan& plan) {
+  for (const std::string& line : plan.notices) {
+    answer_.Clear();
+    answer_.mutable_notice()->set_text(line);
+    client_->Send(answer_);
+  }
 }
 
 absl::Status SessionCore::CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned) {

@@ -314,6 +314,24 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
   return result;
 }
 
+int64_t SearchSpace::BatchPerDevice(const Candidate& candidate) const {
+  if (candidate.time_roles.empty()) return 1;
+  const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
+  int64_t extent = facts.roles()[candidate.time_roles[0]].extent;
+  for (size_t i = 0; i < candidate.axes.size(); ++i) {
+    if (candidate.axis_names[i] == "data") extent = PartOf(extent, candidate.axes[i].extent, 0);
+  }
+  return PartOf(extent, candidate.micro_batches, 0);
+}
+
+bool SearchSpace::Trains() const {
+  const GraphFacts& facts = *facts_[0];
+  for (uint32_t node = 0; node < facts.graph().nodes.size(); ++node) {
+    if (facts.update(node)) return true;
+  }
+  return false;
+}
+
 std::string SearchSpace::Describe(const Candidate& candidate) const {
   const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
   std::vector<std::string> words;

@@ -88,6 +88,10 @@ class SearchSpace {
   absl::StatusOr<PartitionRequest> RequestFor(const Candidate& candidate, bool sample) const;
 
   std::string Describe(const Candidate& candidate) const;
+  // What comes with a step, of which a device has so much at once: samples, mostly.
+  int64_t BatchPerDevice(const Candidate& candidate) const;
+  // Whether the graph replaces state by what it computes: a training step.
+  bool Trains() const;
 
  private:
   using RoleList = std::vector<RoleId>;

@@ -174,7 +174,7 @@ TEST(SessionTest, ADeviceServesOneSessionAfterAnother) {
 }
 
 TEST(SessionTest, AProgramMayStartAsSoonAsAnotherHasEnded) {
-  auto cluster = Cluster::Start();
+  auto cluster = Cluster::Start({.server_flags = {"--stream_threads=4"}});
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   for (int i = 0; i < 200; ++i) {
     auto session = GrpcSession::Connect({.address = (*cluster)->address()});

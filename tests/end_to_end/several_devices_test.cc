@@ -153,7 +153,7 @@ TEST_P(SeveralDevicesTest, OneSessionAfterAnother) {
 absl::StatusOr<std::vector<std::vector<float>>> Train(const Cluster& cluster) {
   MOAI_ASSIGN_OR_RETURN(Accelerator accelerator,
                         Accelerator::Connect({.server = cluster.address(), .log = false}));
-  constexpr int64_t kWidth = 24, kBatch = 10, kSteps = 5;
+  constexpr int64_t kWidth = 128, kBatch = 24, kSteps = 5;
   ManualSeed(3);
   nn::Linear first(kWidth, 2 * kWidth), second(2 * kWidth, 1);
   std::vector<nn::NamedTensor> parameters;

@@ -153,7 +153,9 @@ TEST_F(LinkCutTest, CutsWhileGraphsAreRegisteredLoseNothing) {
   // In the middle of the handshake, of registrations, of whatever comes first.
   constexpr int kCuts = 12;
   proxy_->CutRandomly(/*seed=*/11, kCuts, /*min_bytes=*/1000, /*max_bytes=*/16000);
-  const auto run = Train(proxy_->address(), [](int step) { return step < 30; });
+  const auto run = Train(proxy_->address(), [&](int step) {
+    return step < 30 || (step < kMaxSteps && proxy_->cuts() < kCuts);
+  });
   ASSERT_TRUE(run.ok()) << run.status() << "\n" << cluster_->Log();
   EXPECT_EQ(proxy_->cuts(), kCuts);
   EXPECT_GE(run->stats.reconnects, 1u);

@@ -49,7 +49,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
   explicit Impl(int64_t device_memory)
       : planner_(MakeOneDevicePlanner()),
         runner_({.memory_bytes = device_memory, .device = {1}, .make_kernel = MakeCpuKernel},
-                &transfers_, this),
+                &structures_, &transfers_, this),
         core_(SettingsOf(device_memory), planner_.get(), this, this) {
     core_.OnExecutorReady({"unix:/nowhere"});
   }
@@ -123,6 +123,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
   }
 
   InstantTransfers transfers_;
+  StructureStore structures_;
   std::unique_ptr<Planner> planner_;
   CommandRunner runner_;
   SessionCore core_;

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "graph/serialize.h"
 #include "wire/status_proto.h"
 
 namespace moai {
@@ -24,9 +23,13 @@ steady_clock::time_point ExpiryOf(const proto::Ticket& ticket) {
 
 }  // namespace
 
-CommandRunner::CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers,
-                             EventSink* events, DevicePosition position)
-    : core_(options), position_(position), transfers_(transfers), events_(events) {}
+CommandRunner::CommandRunner(const ExecutorOptions& options, StructureStore* structures,
+                             BulkTransfers* transfers, EventSink* events, DevicePosition position)
+    : core_(options),
+      position_(position),
+      structures_(structures),
+      transfers_(transfers),
+      events_(events) {}
 
 absl::Status CommandRunner::Run(absl::string_view bytes) {
   if (!command_.ParseFromArray(bytes.data(), int(bytes.size()))) {
@@ -197,8 +200,9 @@ void CommandRunner::RunSynchronize(const proto::Synchronize& synchronize) {
 }
 
 absl::Status CommandRunner::RunLoadStructure(const proto::LoadStructure& load) {
-  MOAI_ASSIGN_OR_RETURN(Graph graph, ParseGraph(load.graph()));
-  core_.LoadStructure(load.structure(), std::move(graph)).IgnoreError();  // its steps tell why
+  MOAI_ASSIGN_OR_RETURN(std::shared_ptr<const Structure> structure,
+                        structures_->Get(load.structure(), load.graph()));
+  core_.LoadStructure(load.structure(), std::move(structure)).IgnoreError();  // its steps tell why
   return absl::OkStatus();
 }
 

@@ -47,8 +47,9 @@ struct DevicePosition {
 // One thread calls everything; the sink and the transfers outlive this.
 class CommandRunner {
  public:
-  CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers, EventSink* events,
-                DevicePosition position = {});
+  // `structures` is what the devices of the process share, and outlives this.
+  CommandRunner(const ExecutorOptions& options, StructureStore* structures,
+                BulkTransfers* transfers, EventSink* events, DevicePosition position = {});
 
   // Runs one serialised ExecutorCommand. An error means that the server broke the protocol, or that
   // the devices cannot reach each other; what goes wrong with a step or tensor is told at its
@@ -79,6 +80,7 @@ class CommandRunner {
 
   ExecutorCore core_;
   const DevicePosition position_;
+  StructureStore* const structures_;
   BulkTransfers* const transfers_;
   EventSink* const events_;
   uint64_t commands_ = 0;

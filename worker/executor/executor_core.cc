@@ -40,20 +40,9 @@ ExecutorCore::~ExecutorCore() {
   FreeArena();
 }
 
-absl::Status ExecutorCore::LoadStructure(uint32_t id, Graph graph) {
-  auto structure = std::make_unique<Structure>();
-  structure->graph = std::move(graph);
-  for (const Output& output : structure->graph.outputs) {
-    if (output.kind == OutputKind::kSlot) structure->written.push_back(output.index);
-  }
-  auto compiled = CompileStructure(structure->graph);
-  if (compiled.ok()) {
-    structure->compiled = *std::move(compiled);
-  } else {
-    structure->status = compiled.status();
-  }
-  absl::Status status = structure->status;
-  structures_[id] = std::move(structure);
+absl::Status ExecutorCore::LoadStructure(uint32_t id, std::shared_ptr<const Structure> content) {
+  absl::Status status = content->status;
+  structures_[id] = std::move(content);
   return status;
 }
 

@@ -26,6 +26,7 @@
 #include "worker/executor/device_memory.h"
 #include "worker/executor/device_peers.h"
 #include "worker/executor/loaded_program.h"
+#include "worker/executor/structure_store.h"
 #include "worker/executor/transfer_gate.h"
 #include "worker/kernels/kernel.h"
 
@@ -114,8 +115,8 @@ class ExecutorCore {
   explicit ExecutorCore(const ExecutorOptions& options);
   ~ExecutorCore();
 
-  // `structure` names it in LoadProgram. The graph has been verified by whoever sends it.
-  absl::Status LoadStructure(uint32_t structure, Graph graph);
+  // `structure` names it in LoadProgram.
+  absl::Status LoadStructure(uint32_t structure, std::shared_ptr<const Structure> content);
   void UnloadStructure(uint32_t structure);  // with its programs
   absl::Status LoadProgram(uint32_t program, ProgramPart part);
   void UnloadProgram(uint32_t program);
@@ -160,13 +161,6 @@ class ExecutorCore {
     bool is_slot = false;                   // some graph has resolved it
     std::shared_ptr<TransferGate> arrival;  // not null until its bytes have been waited for
     std::vector<std::shared_ptr<TransferGate>> readers;
-  };
-
-  struct Structure {
-    Graph graph;
-    std::shared_ptr<const ProgramTemplate> compiled;
-    absl::Status status;            // why it could not be compiled
-    std::vector<uint32_t> written;  // slot bindings that a step replaces
   };
 
   // What steps of one graph of the client may leave out.
@@ -218,7 +212,7 @@ class ExecutorCore {
   // Pointers to objects stay valid until the object is erased.
   absl::node_hash_map<uint64_t, Object> objects_;
   uint64_t slots_erased_ = 1;  // counts erasures of slots: resolved pointers may dangle after one
-  absl::flat_hash_map<uint32_t, std::unique_ptr<Structure>> structures_;
+  absl::flat_hash_map<uint32_t, std::shared_ptr<const Structure>> structures_;
   absl::flat_hash_map<uint32_t, LoadedProgramEntry> programs_;
   absl::node_hash_map<uint32_t, Bindings> bindings_;  // by graph
   std::byte* arena_ = nullptr;

@@ -132,6 +132,7 @@ class Devices {
   SessionPeers* const peers_;
   ExecutorTransfers* const transfers_;
   std::deque<CommandQueue> queues_;
+  StructureStore structures_;
   std::vector<std::unique_ptr<CommandRunner>> runners_;
   std::unique_ptr<DeviceEvents> device_events_;  // null for one device
   std::vector<std::thread> threads_;
@@ -155,7 +156,7 @@ absl::Status Devices::Run(const proto::ExecutorConfig& config, KernelFactory mak
                         .device = {int(device.threads())},
                         .make_kernel = make_kernel,
                         .peers = peers_ == nullptr ? nullptr : peers_->For(i)},
-        transfers_, device_events_ == nullptr ? events : device_events_->For(i),
+        &structures_, transfers_, device_events_ == nullptr ? events : device_events_->For(i),
         DevicePosition{.rank = first_rank + i, .local = i}));
   }
   if (peers_ == nullptr) {

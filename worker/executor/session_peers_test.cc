@@ -52,8 +52,9 @@ class SessionPeersTest : public ::testing::Test {
 
   void Load(uint32_t name, GraphBuilder& builder, bool collectives) {
     const CapturedGraph captured = builder.Finish();
+    const auto structure = CompileForDevices(captured.graph);
     OnEach([&](uint32_t rank) {
-      EXPECT_TRUE(cores_[rank]->LoadStructure(name, captured.graph).ok());
+      EXPECT_TRUE(cores_[rank]->LoadStructure(name, structure).ok());
       const absl::Status status = cores_[rank]->LoadProgram(name, {.graph = name,
                                                                    .structure = name,
                                                                    .sizes = captured.sizes,
