@@ -206,26 +206,21 @@ class SearchRun {
       for (StateSharding state : kStates) {
         if (fixed_.state >= 0 && fixed_.state != int(state)) continue;
         if (base.shape.data == 1 && state != StateSharding::kNone && fixed_.state < 0) continue;
-        TryMicroBatches(base, mode, state);
+        // What fits in the fastest form is not made faster by saving memory.
+        if (TryMicroBatches(base, mode, state)) return;
       }
     }
   }
 
   // The fewest micro-batches that fit are the fastest without a pipeline; with one, more may be.
-  void TryMicroBatches(const Base& base, RecomputeMode mode, StateSharding state) {
+  // Whether the fastest number of them fits.
+  bool TryMicroBatches(const Base& base, RecomputeMode mode, StateSharding state) {
     const std::vector<int64_t> counts = MicroBatches(base, mode);
-    if (counts.empty()) return;
-    if (base.shape.stages > 1) {
-      for (int64_t chunks : kChunks) {
-        if (!Allows(fixed_.virtual_stages, chunks)) continue;
-        Keep(Make(base, mode, state, counts.back(), chunks));
-        if (counts.size() > 1) Keep(Make(base, mode, state, counts[counts.size() - 2], chunks));
-      }
-      return;
-    }
+    if (counts.empty()) return false;
+    if (base.shape.stages > 1) return TryPipeline(base, mode, state, counts);
     // Memory falls with the number of micro-batches: the first that fits is found by halving.
     size_t low = 0, high = counts.size() - 1;
-    if (!Keep(Make(base, mode, state, counts[high], 1))) return;
+    if (!Keep(Make(base, mode, state, counts[high], 1))) return false;
     while (low < high) {
       const size_t middle = (low + high) / 2;
       if (Keep(Make(base, mode, state, counts[middle], 1))) {
@@ -234,6 +229,22 @@ class SearchRun {
         low = middle + 1;
       }
     }
+    return high == 0;
+  }
+
+  bool TryPipeline(const Base& base, RecomputeMode mode, StateSharding state,
+                   const std::vector<int64_t>& counts) {
+    bool fits = false;
+    for (int64_t chunks : kChunks) {
+      if (!Allows(fixed_.virtual_stages, chunks)) continue;
+      const bool here = Keep(Make(base, mode, state, counts.back(), chunks));
+      fits = fits || here;
+      if (!here) break;  // more chunks take more memory
+    }
+    if (fits && counts.size() > 1) {
+      Keep(Make(base, mode, state, counts[counts.size() - 2], 1));
+    }
+    return fits;
   }
 
   // Whether the candidate fits.
