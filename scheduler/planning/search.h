@@ -67,6 +67,8 @@ struct SearchRequest {
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
   bool overlap = true;
+  // Nodes that a device's graph may have; 0: any number. Micro-batches are recorded one by one.
+  int64_t most_nodes = 0;
   // The most pipeline stages; 1: none.
   int64_t most_stages = 1;
   SearchConstraints constraints;

@@ -93,8 +93,11 @@ class SearchRun {
       }
     }
     if (fixed_.micro_batches != 0) counts = {fixed_.micro_batches};
+    // Redistributions come on top of the graph's own nodes: half as many, say.
+    const int64_t nodes = int64_t(space_.facts(mode).graph().nodes.size()) * 3 / 2;
     std::erase_if(counts, [&](int64_t m) {
-      return samples % m != 0 || (base.shape.stages > 1 && m < base.shape.stages);
+      return samples % m != 0 || (base.shape.stages > 1 && m < base.shape.stages) ||
+             (request_.most_nodes > 0 && m > 1 && m * nodes > request_.most_nodes);
     });
     return counts;
   }
