@@ -190,7 +190,8 @@ absl::Status Run() {
     std::thread beside([&] { apart[1] = TrainOn(*other, steps); });
     apart[0] = TrainOn(*one, steps);
     beside.join();
-    for (const Measured* measured : {&alone, &together, &apart[0], &apart[1]}) {
+    for (const Measured* measured :
+         std::initializer_list<const Measured*>{&alone, &together, &apart[0], &apart[1]}) {
       MOAI_RETURN_IF_ERROR(measured->status);
       if (std::abs(measured->loss - alone.loss) > kSameLoss * std::abs(alone.loss)) {
         return absl::InternalError(absl::StrCat("the runs came to different losses: ", alone.loss,

@@ -1,0 +1,145 @@
+#include "scheduler/planning/stated_plan.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace moai {
+namespace {
+
+// As the search: roles with a smaller share of the arithmetic begin no list, or do not join one.
+constexpr double kSeedShare = 0.10;
+constexpr double kGainShare = 0.02;
+constexpr size_t kMostRoles = 8;
+
+using RoleList = std::vector<RoleId>;
+
+bool Splits(const GraphFacts& facts, uint32_t node, RoleId role) {
+  for (const NodeStrategy& strategy : facts.strategies(node)) {
+    if (strategy.factor != kNoFactor && facts.role(strategy.factor) == role) return true;
+  }
+  return false;
+}
+
+// Appends, one after the other, the role that covers most of the arithmetic not covered yet.
+RoleList Grow(const GraphFacts& facts, RoleId seed, int64_t extent, bool feeds) {
+  const size_t nodes = facts.graph().nodes.size();
+  RoleList list = {seed};
+  std::vector<bool> covered(nodes, false);
+  while (list.size() < kMostRoles) {
+    std::vector<double> gain(facts.roles().size(), 0);
+    for (uint32_t node = 0; node < nodes; ++node) {
+      if (!facts.heavy(node) || covered[node]) continue;
+      covered[node] = Splits(facts, node, list.back());
+      if (covered[node]) continue;
+      for (const NodeStrategy& strategy : facts.strategies(node)) {
+        if (strategy.factor == kNoFactor) continue;
+        const RoleId role = facts.role(strategy.factor);
+        const Role& r = facts.roles()[role];
+        if (r.extent >= extent && (feeds || !r.in_feeds)) gain[role] += facts.flops(node);
+      }
+    }
+    const RoleId best = RoleId(std::max_element(gain.begin(), gain.end()) - gain.begin());
+    if (gain[best] < kGainShare * facts.total_flops()) break;
+    list.push_back(best);
+  }
+  return list;
+}
+
+// Roles of what comes with each step, the one that covers most arithmetic first; of equal ones, the
+// outer dim.
+RoleList FeedRoles(const GraphFacts& facts) {
+  RoleList roles;
+  for (const Input& input : facts.graph().inputs) {
+    if (input.kind != InputKind::kFeed && input.kind != InputKind::kValue) continue;
+    for (int dim = 0; dim < facts.types()[input.value].shape.rank(); ++dim) {
+      for (const FactorPlace& place : facts.factors().Of(input.value, dim)) {
+        const RoleId role = facts.role(place.factor);
+        if (std::find(roles.begin(), roles.end(), role) == roles.end()) roles.push_back(role);
+      }
+    }
+  }
+  std::stable_sort(roles.begin(), roles.end(), [&](RoleId a, RoleId b) {
+    return facts.roles()[a].flops > facts.roles()[b].flops;
+  });
+  return roles;
+}
+
+// Lists for the tensor axis, each with and without the sequence for light nodes.
+std::vector<RoleList> ModelLists(const GraphFacts& facts, const StatedPlan& plan,
+                                 const RoleList& feeds) {
+  std::vector<RoleList> lists;
+  std::set<std::set<RoleId>> known;
+  for (RoleId role = 0; role < facts.roles().size(); ++role) {
+    const Role& r = facts.roles()[role];
+    if (r.in_feeds || r.extent < plan.model || r.flops < kSeedShare * facts.total_flops()) continue;
+    RoleList list = Grow(facts, role, plan.model, /*feeds=*/false);
+    if (known.insert(std::set<RoleId>(list.begin(), list.end())).second) {
+      lists.push_back(std::move(list));
+    }
+  }
+  const size_t whole = plan.light == LightNodes::kSplit ? 0 : lists.size();
+  std::vector<RoleList> all(lists.begin(), lists.begin() + ptrdiff_t(whole));
+  if (plan.light != LightNodes::kWhole && feeds.size() > 1) {
+    for (RoleList list : lists) {
+      list.push_back(feeds[1]);
+      all.push_back(std::move(list));
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Candidate>> CandidatesFor(const GraphFacts& facts,
+                                                     const StatedPlan& plan) {
+  const RoleList feeds = FeedRoles(facts);
+  if (feeds.empty()) return absl::InvalidArgumentError("nothing comes with each step");
+  const int64_t samples = facts.roles()[feeds[0]].extent;
+  if (samples % (plan.data * plan.micro_batches) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(samples, " samples do not divide over ",
+                                                   plan.data, " replicas and ", plan.micro_batches,
+                                                   " micro-batches"));
+  }
+  Candidate base;
+  base.recompute = plan.recompute;
+  base.micro_batches = plan.micro_batches;
+  base.time_roles = {feeds[0]};
+  base.stages = plan.stages;
+  base.virtual_stages = plan.virtual_stages;
+  const auto add = [](Candidate& candidate, const char* name, AxisPolicy axis) {
+    if (axis.extent < 2) return;
+    candidate.axes.push_back(std::move(axis));
+    candidate.axis_names.push_back(name);
+  };
+  const bool grouped = plan.state_group > 0 && plan.state_group < plan.data;
+  if (grouped && plan.data % plan.state_group != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("groups of ", plan.state_group, " do not divide ", plan.data, " replicas"));
+  }
+  const int64_t group = grouped ? plan.state_group : plan.data;
+  add(base, "replica", {.extent = plan.data / group, .roles = {feeds[0]}});
+  add(base, "data", {.extent = group, .roles = {feeds[0]}, .state = plan.state});
+  if (plan.context > 1) {
+    if (feeds.size() < 2) {
+      return absl::InvalidArgumentError("the graph has no sequence to share");
+    }
+    add(base, "context",
+        {.extent = plan.context, .roles = Grow(facts, feeds[1], plan.context, /*feeds=*/true)});
+  }
+  if (plan.model < 2) return std::vector<Candidate>{base};
+  std::vector<Candidate> candidates;
+  for (RoleList& list : ModelLists(facts, plan, feeds)) {
+    candidates.push_back(base);
+    add(candidates.back(), "model", {.extent = plan.model, .roles = std::move(list)});
+  }
+  if (candidates.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("nothing that covers the arithmetic can be split ", plan.model, " ways"));
+  }
+  return candidates;
+}
+
+}  // namespace moai
