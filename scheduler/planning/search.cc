@@ -58,10 +58,13 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
                                                           bool data) const {
   const double total = facts.total_flops();
   const size_t nodes = facts.graph().nodes.size();
+  // Nothing heavy is to be split along what comes with the step.
+  const bool tensor = !data && request_.constraints.sequence >= 0;
   std::vector<RoleId> seeds;
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
     if (r.extent < 2 || r.flops < kSeedShare * total || (data && !r.in_feeds)) continue;
+    if (tensor && r.in_feeds) continue;
     seeds.push_back(role);
   }
   std::sort(seeds.begin(), seeds.end(),
@@ -86,7 +89,9 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
         }
         if (covered[node]) continue;
         for (const NodeStrategy& strategy : facts.strategies(node)) {
-          if (strategy.factor != kNoFactor) gain[facts.role(strategy.factor)] += facts.flops(node);
+          if (strategy.factor == kNoFactor) continue;
+          const RoleId role = facts.role(strategy.factor);
+          if (!tensor || !facts.roles()[role].in_feeds) gain[role] += facts.flops(node);
         }
       }
       const RoleId best = RoleId(std::max_element(gain.begin(), gain.end()) - gain.begin());
