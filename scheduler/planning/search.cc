@@ -109,11 +109,11 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
       add(std::move(longer));
     }
   }
-  if (lists.empty()) lists.emplace_back();
   if (const int fixed = request_.constraints.sequence; !data && fixed >= 0) {
     const auto other = [&](const RoleList& list) { return SequenceSplit(facts, list) != fixed; };
     lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
   }
+  if (lists.empty()) lists.emplace_back();
   return lists;
 }
 
