@@ -59,8 +59,8 @@ TEST(ParseForce, SaysWhatIsWrong) {
   EXPECT_THAT(ErrorOf("dp=8,micro_batch=1,micro_batches=8"), HasSubstr("state one"));
 }
 
-TEST(ParseForce, ContextAndExpertsAreNotThereYet) {
-  for (const char* text : {"cp=2", "ep=4"}) {
+TEST(ParseForce, SaysWhatIsNotThereYet) {
+  for (const char* text : {"cp=2", "ep=4", "zero=2"}) {
     const absl::Status status = ParseForce(text, 8, 64).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << text;
     EXPECT_THAT(std::string(status.message()), HasSubstr("cannot state")) << text;

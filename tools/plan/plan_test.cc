@@ -55,6 +55,7 @@ PlanReport ReportByHand() {
   report.feasible = 3;
   report.bound = {0.25, 0.2, 0.04, 0.01};
   report.planning_seconds = 1.5;
+  report.planning_processor_seconds = 1.25;
   return report;
 }
 
@@ -77,7 +78,7 @@ rejected: slower
 rejected: does not fit
     50.000 ms    100.00 GiB  one device
 
-planned in 1.500 s: 7 plans evaluated, 3 of them fit
+planned in 1.500 s (1.250 s of processor time): 7 plans evaluated, 3 of them fit
 )");
 }
 

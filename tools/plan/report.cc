@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -135,13 +136,15 @@ absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOpt
                                                    " devices: cannot plan for ", options.devices));
   }
   const auto start = std::chrono::steady_clock::now();
+  const std::clock_t processor_start = std::clock();
   SearchRequest request = input.RequestFor(options);
   request.constraints = constraints;
   request.most_stages = std::max(request.most_stages, constraints.stages);
   MOAI_ASSIGN_OR_RETURN(SearchSpace space, SearchSpace::Make(request));
   MOAI_ASSIGN_OR_RETURN(SearchResult result, space.Search());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  return PlannedStep{std::move(space), std::move(result), took.count()};
+  const double processor = double(std::clock() - processor_start) / CLOCKS_PER_SEC;
+  return PlannedStep{std::move(space), std::move(result), took.count(), processor};
 }
 
 absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOptions& options,
@@ -156,6 +159,7 @@ absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOp
   report.parameters = input.step.parameters;
   report.device_bytes = int64_t(input.cluster.device.memory_bytes);
   report.planning_seconds = planned.seconds;
+  report.planning_processor_seconds = planned.processor_seconds;
   report.evaluated = planned.result.evaluated;
   report.feasible = planned.result.feasible;
   report.bound = FindLowerBound(input.cluster, *input.step.graph, input.types, options.devices);
