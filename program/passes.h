@@ -42,8 +42,6 @@ absl::Status OrderGroups(Lowering& lowering);
 // Devices agree at their commit points; where one sends to another their programs differ, and what
 // one needs to get there must not wait behind the commit point of the other.
 bool PrecedesCommit(const Operation& operation);
-// True for ops whose operands hold indices that may be out of range.
-bool IsChecked(Op op);
 // True for ops that tile kernels run.
 bool IsTileOp(Op op);
 // True for tile ops that combine elements along axes.
