@@ -162,7 +162,8 @@ NewSizesCost MeasureNewSizes() {
     const Clock::time_point t1 = Clock::now();
     const std::vector<TensorType> types = Take(InferGraph(graph, step.sizes));
     const Clock::time_point t2 = Clock::now();
-    const auto plan = Take(planner->MakePlan({&graph, compiled.get(), step.sizes, types, devices}));
+    const auto plan =
+        Take(planner->MakePlan({known.graph, compiled.get(), step.sizes, types, devices}));
     const Clock::time_point t3 = Clock::now();
     const Program program =
         Take(InstantiateProgram(*compiled, step.sizes, types, DeviceShape{.threads = 1}));

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "graph/op_schema.h"
+#include "graph/parts.h"
 #include "graph/testing/reference_op.h"
 
 namespace moai {
@@ -171,8 +172,11 @@ class Drawing {
     // A larger eps than usual: differences of nearly constant rows stay well conditioned.
     if (Entry(op).numbers == "eps") f.spec.numbers = {0.125};
     for (const TensorType& type : f.spec.inputs) f.inputs.push_back(Tensor(type));
+    const int64_t limit = op == Op::kCrossEntropy ? f.in_extent(0, 1)
+                          : op == Op::kEmbedding
+                              ? WindowOfTable(f.in_extent(0, 0), f.spec.extents).whole
+                              : 0;
     for (int64_t& id : f.inputs[std::min<size_t>(1, f.inputs.size() - 1)].integers) {
-      const int64_t limit = f.in_extent(0, op == Op::kCrossEntropy ? 1 : 0);
       id = RandomInt(random_, 0, limit - 1);
       if (op == Op::kCrossEntropy && OneIn(random_, 4)) id = f.spec.attributes[0];
     }

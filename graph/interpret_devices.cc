@@ -24,7 +24,8 @@ struct Device {
   std::vector<TensorType> types;
   std::unique_ptr<reference::Execution> execution;
 
-  bool waits() const { return !execution->done(); }
+  // False also for one that has met the others and has nodes of its own to run.
+  bool waits() const { return !execution->done() && IsCollective(execution->node().op); }
   // Of the collective at which it stands. Requires waits().
   const Group& group() const {
     const Node& node = execution->node();
@@ -36,7 +37,9 @@ absl::Status OnDevice(size_t device, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("device ", device, ": ", status.message()));
 }
 
+// A group that the device is not in is empty.
 absl::Status CheckGroup(const Group& group, size_t device, size_t devices) {
+  if (group.empty()) return absl::OkStatus();
   for (size_t i = 0; i < group.size(); ++i) {
     if (group[i] >= devices) {
       return absl::InternalError(

@@ -54,7 +54,7 @@ class Part {
   CapturedGraph captured_;
 };
 
-absl::StatusOr<Results> Run(std::vector<Part>& parts) {
+absl::StatusOr<Results> RunParts(std::vector<Part>& parts) {
   std::vector<DeviceRun> runs;
   for (Part& part : parts) runs.push_back(part.Finish());
   return InterpretDevices(runs);
@@ -76,7 +76,7 @@ absl::StatusOr<Tensors> RunOne(Op op, const std::vector<Piece>& pieces,
     Part& part = parts.emplace_back(std::vector<std::vector<uint32_t>>{group});
     part.Output(part.Node(op, {part.Input(piece.input)}, attributes, piece.extents));
   }
-  absl::StatusOr<Results> results = Run(parts);
+  absl::StatusOr<Results> results = RunParts(parts);
   if (!results.ok()) return results.status();
   Tensors first;
   for (const Tensors& outputs : *results) first.push_back(outputs[0]);
@@ -158,7 +158,7 @@ TEST(InterpretDevicesTest, BroadcastReadsTheFirstMemberOnly) {
     const ValueId x = part.Input(d == 1 ? Floats({2}, {5, 6}) : Floats({0}, {}));
     part.Output(part.Node(Op::kBroadcastFromFirst, {x}, {0, 1}, {2}));
   }
-  const absl::StatusOr<Results> results = Run(parts);
+  const absl::StatusOr<Results> results = RunParts(parts);
   ASSERT_TRUE(results.ok()) << results.status();
   for (const Tensors& outputs : *results) EXPECT_THAT(outputs[0].floats, ElementsAre(5, 6));
 }
@@ -176,7 +176,7 @@ TEST(InterpretDevicesTest, SendMeetsRecv) {
     if (d < 2) part.Output(part.Node(Op::kSend, {doubled}, {1}));
     part.Output(doubled);
   }
-  const absl::StatusOr<Results> results = Run(parts);
+  const absl::StatusOr<Results> results = RunParts(parts);
   ASSERT_TRUE(results.ok()) << results.status();
   EXPECT_EQ((*results)[0][0].type, (TensorType{Dtype::kU8, {0}}));
   EXPECT_THAT((*results)[1][1].floats, ElementsAre(12));
@@ -195,7 +195,7 @@ TEST(InterpretDevicesTest, GroupsOfAMeshDoNotMix) {
     part.Output(across);
     part.Output(part.Node(Op::kAllReduce, {across}, {1, kSum}));
   }
-  const absl::StatusOr<Results> results = Run(parts);
+  const absl::StatusOr<Results> results = RunParts(parts);
   ASSERT_TRUE(results.ok()) << results.status();
   EXPECT_THAT((*results)[1][0].floats, ElementsAre(11));
   EXPECT_THAT((*results)[2][0].floats, ElementsAre(1100));
@@ -214,7 +214,7 @@ TEST(InterpretDevicesTest, PartsOfAContractionAddUp) {
     const ValueId product = part.Node(Op::kMatmul, {own, rows}, {0, 0});
     part.Output(part.Node(Op::kAllReduce, {product}, {0, kSum}));
   }
-  const absl::StatusOr<Results> results = Run(parts);
+  const absl::StatusOr<Results> results = RunParts(parts);
   ASSERT_TRUE(results.ok()) << results.status();
   for (const Tensors& outputs : *results) EXPECT_THAT(outputs[0].floats, ElementsAre(321, 654));
 }
@@ -253,7 +253,7 @@ TEST(InterpretDevicesTest, NamesWhoWaitsForWhom) {
   parts.pop_back();
   Part& idle = parts.emplace_back(std::vector<std::vector<uint32_t>>{});
   idle.Output(idle.Input(Floats({1}, {1})));
-  ExpectDefect(Run(parts).status(),
+  ExpectDefect(RunParts(parts).status(),
                "devices wait for each other for ever: device 0 at node 1 (all_reduce) for devices "
                "0 1 2; device 1 at node 1 (all_reduce) for devices 0 1; device 2 is done");
 }
@@ -267,7 +267,7 @@ TEST(InterpretDevicesTest, NamesWhatMembersDisagreeOn) {
       const Shape& shape = d == 0 ? first : second;
       part.Output(node(part, part.Input(ReferenceTensor::Zeros({Dtype::kF64, shape})), d));
     }
-    return Run(parts).status();
+    return RunParts(parts).status();
   };
   ExpectDefect(two(
                    [](Part& part, ValueId x, int d) {
@@ -317,7 +317,7 @@ TEST(InterpretDevicesTest, ChecksGroups) {
     std::vector<Part> parts;
     Part& part = parts.emplace_back(std::move(groups));
     part.Output(part.Node(Op::kAllReduce, {part.Input(Floats({1}, {1}))}, {1, kSum}));
-    return Run(parts).status();
+    return RunParts(parts).status();
   };
   EXPECT_TRUE(with_groups({{0}, {0}}).ok());
   ExpectDefect(with_groups({{0}}), "group 1 is not one of the device's 1");
@@ -335,7 +335,7 @@ TEST(InterpretDevicesTest, DataThatIsWrongOnOneDeviceIsWrongForAll) {
     const ValueId row = part.Node(Op::kEmbedding, {table, ids}, {}, {2 * d, 4});
     part.Output(part.Node(Op::kAllReduce, {row}, {0, kSum}));
   }
-  const absl::Status status = Run(parts).status();
+  const absl::Status status = RunParts(parts).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("device 1: node 0 (embedding): "));
   EXPECT_THAT(std::string(status.message()), HasSubstr("index 4"));

@@ -69,7 +69,7 @@ absl::StatusOr<std::shared_ptr<ProgramTemplate>> Compile(const Graph& graph, Ass
     for (Operation& operation : lowering.operations) operation.may_fail = IsChecked(operation.op);
     lowering.assumptions.clear();
   }
-  ChainCollectives(lowering);
+  OrderCollectives(lowering);
   MOAI_RETURN_IF_ERROR(PlaceOutputs(lowering));
   FuseOperations(lowering);
   MOAI_RETURN_IF_ERROR(OrderGroups(lowering));

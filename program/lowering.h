@@ -43,7 +43,8 @@ struct Operation {
   absl::InlinedVector<int32_t, 4> attributes;
   absl::InlinedVector<Reference, 4> inputs;
   absl::InlinedVector<StorageId, 3> outputs;
-  bool may_fail = false;  // raises the step's error flag; must come before the commit point
+  bool may_fail = false;         // raises the step's error flag; must come before the commit point
+  bool precedes_commit = false;  // must, though it raises nothing
 };
 
 // A claim that instantiation must find true: extent `extent` of the size vector equals extent

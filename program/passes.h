@@ -22,8 +22,11 @@ void ResolveViews(Lowering& lowering);
 void FindFailures(Lowering& lowering);
 
 // Keeps collectives in the order of the graph, whatever else moves: members of a group must meet in
-// the same order, and each device's program is ordered on its own, by its own sizes.
-void ChainCollectives(Lowering& lowering);
+// the same order, and each device's program is ordered on its own, by its own sizes. Where a device
+// sends to or receives from another one, all its collectives precede the commit point: devices
+// agree at theirs, and programs of different structure might not have them at the same place
+// between two collectives, so that each would wait for the other.
+void OrderCollectives(Lowering& lowering);
 
 // Gives every output its memory: the storage of its value where possible, else that of a copy.
 // Slots that existed before are written in place where order allows it: after the commit point and
@@ -38,9 +41,7 @@ void FuseOperations(Lowering& lowering);
 // gradients die early. Finds the commit point. Internal if constraints contradict each other.
 absl::Status OrderGroups(Lowering& lowering);
 
-// True for operations that must come before the commit point: those that may fail, and transfers.
-// Devices agree at their commit points; where one sends to another their programs differ, and what
-// one needs to get there must not wait behind the commit point of the other.
+// True for operations that must come before the commit point.
 bool PrecedesCommit(const Operation& operation);
 // True for ops that tile kernels run.
 bool IsTileOp(Op op);

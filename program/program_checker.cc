@@ -143,6 +143,10 @@ class Checker {
 
   // Each collective of the graph once, in its order.
   absl::Status CheckCollectives() {
+    bool transfers = false;
+    for (const Node& node : graph_.nodes) {
+      transfers |= node.op == Op::kSend || node.op == Op::kRecv;
+    }
     size_t next = 0;
     const auto skip = [&] {
       while (next < graph_.nodes.size() && !IsCollective(graph_.nodes[next].op)) ++next;
@@ -152,9 +156,8 @@ class Checker {
       const Instruction& instruction = program_.instructions[at_];
       if (instruction.fused >= 0 || !IsCollective(instruction.op)) continue;
       if (instruction.node != next) return Error("a collective is out of order");
-      const bool transfer = instruction.op == Op::kSend || instruction.op == Op::kRecv;
-      if (transfer && at_ >= program_.commit_point) {
-        return Error("a transfer comes after the commit point");
+      if (transfers && at_ >= program_.commit_point) {
+        return Error("a collective beside transfers comes after the commit point");
       }
       ++next;
       skip();

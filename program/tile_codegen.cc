@@ -155,26 +155,28 @@ class Generator {
     return reg;
   }
 
-  void Define(StorageId storage, Register reg, TileOperandKind kind = TileOperandKind::kElement,
-              ReduceKind reduce = ReduceKind::kNone) {
+  // `reduction`: the op that combines `reg` over the reduced axes; kInvalid where it is stored.
+  void Define(StorageId storage, Register reg, Op reduction = Op::kInvalid) {
     const Storage& s = lowering_.storages[storage];
-    if (kind == TileOperandKind::kElement) {
+    const bool reduces = reduction != Op::kInvalid;
+    if (!reduces) {
       made_.push_back({storage, reg});
       if (!ReadOutside(storage) && s.kind == BufferKind::kArena) return;
     }
     const Dtype dtype = DtypeOf(s.value);
-    const uint8_t operand = AddOperand({.kind = kind,
-                                        .output = true,
-                                        .position = static_cast<uint32_t>(result_.outputs.size()),
-                                        .dtype = dtype});
+    const uint8_t operand =
+        AddOperand({.kind = reduces ? TileOperandKind::kReduced : TileOperandKind::kElement,
+                    .output = true,
+                    .position = static_cast<uint32_t>(result_.outputs.size()),
+                    .dtype = dtype});
     result_.outputs.push_back(storage);
     VirtualInstruction v;
-    v.instruction = {
-        .code = kind == TileOperandKind::kReduced ? TileCode::kReduce : TileCode::kStore,
-        .type = TileTypeOf(dtype),
-        .dtype = dtype,
-        .reduce = reduce,
-        .a = operand};
+    v.instruction = {.code = reduces ? TileCode::kReduce : TileCode::kStore,
+                     .type = TileTypeOf(dtype),
+                     .dtype = dtype,
+                     .reduce = reduces ? ReduceKindOf(reduction) : ReduceKind::kNone,
+                     .a = operand,
+                     .op = reduction};
     v.inputs[1] = reg;
     // A slot is written over its old value, which other operations of the group may still read.
     (s.updates_slot ? last_stores_ : code_).push_back(v);
@@ -325,8 +327,7 @@ class Generator {
       Define(operation.outputs[0], input);
       return;
     }
-    Define(operation.outputs[0], input, TileOperandKind::kReduced, ReduceKindOf(operation.op));
-    code_.back().instruction.op = operation.op;
+    Define(operation.outputs[0], input, operation.op);
   }
 
   // Splits off the prologue and maps virtual registers to few.

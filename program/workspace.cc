@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "program/collective_bytes.h"
+
 namespace moai {
 namespace {
 
@@ -117,22 +119,6 @@ int64_t GroupIdsBytes(int64_t rows, const Operand& ids) {
   return 8 * (rows + 1 + ids.shape.elements());
 }
 
-// Room for one part that comes in while it is combined with the own one. How many members a group
-// has is not known here: two or more, so that no part of an all_reduce is more than half.
-int64_t AllReduceBytes(const Instruction& instruction) {
-  const Operand& whole = instruction.inputs[0];
-  return RoundUp((whole.shape.elements() + 1) / 2 * ByteSize(whole.dtype), kBufferAlignment);
-}
-
-// The parts of other members may have one unit more.
-int64_t ReduceScatterBytes(const Instruction& instruction) {
-  const Operand& whole = instruction.inputs[0];
-  const int axis = instruction.attributes[0];
-  Shape part = instruction.outputs[0].shape;
-  part[axis] = std::min(whole.shape[axis], part[axis] + instruction.extents[1]);
-  return RoundUp(part.elements() * ByteSize(whole.dtype), kBufferAlignment);
-}
-
 }  // namespace
 
 // 224 KiB: half of a second-level cache. A is the largest, because a block of B that was converted
@@ -182,17 +168,13 @@ int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& dev
       const Operand& x = instruction.inputs[0];
       return ByteSize(x.dtype) == 2 ? 4 * device.threads * Extent(x, 2) * Extent(x, 1) : 0;
     }
-    case Op::kAllReduce:
-      return AllReduceBytes(instruction);
-    case Op::kReduceScatter:
-      return ReduceScatterBytes(instruction);
     case Op::kScatterAdd:
     case Op::kSort:
     case Op::kTopK:
       // Sums or positions of one line per thread.
       return 8 * device.threads * instruction.inputs[0].shape[instruction.attributes[0]];
     default:
-      return 0;
+      return CollectiveScratchBytes(instruction);
   }
 }
 

@@ -17,30 +17,34 @@ std::string SmallestThatFits(int64_t needed, absl::Span<const DeviceProfile> oth
 }
 
 absl::Status Refusal(absl::string_view what, int64_t needed, absl::string_view causes, int64_t live,
-                     int64_t memory, absl::Span<const DeviceProfile> others) {
+                     int64_t memory, absl::Span<const DeviceProfile> others, DeviceOf device) {
+  const std::string where =
+      device.count == 1
+          ? "the accelerator"
+          : absl::StrCat("device ", device.device, " of the accelerator's ", device.count);
   const int64_t available = memory > live ? memory - live : 0;
-  return absl::ResourceExhaustedError(absl::StrCat(
-      what, " needs ", ReadableBytes(needed), " (", needed, " bytes", causes, ") beside ",
-      ReadableBytes(live), " of tensors that are alive; the accelerator has ",
-      ReadableBytes(memory), ", of which ", ReadableBytes(available), " (", available,
-      " bytes) are available", SmallestThatFits(needed + live, others)));
+  return absl::ResourceExhaustedError(
+      absl::StrCat(what, " needs ", ReadableBytes(needed), " (", needed, " bytes", causes,
+                   ") beside ", ReadableBytes(live), " of tensors that are alive; ", where, " has ",
+                   ReadableBytes(memory), ", of which ", ReadableBytes(available), " (", available,
+                   " bytes) are available", SmallestThatFits(needed + live, others)));
 }
 
 }  // namespace
 
 absl::Status CheckFits(const StepMemory& step, int64_t live, int64_t memory,
-                       absl::Span<const DeviceProfile> others) {
+                       absl::Span<const DeviceProfile> others, DeviceOf device) {
   if (step.total() <= memory - live) return absl::OkStatus();
   return Refusal("the step", step.total(),
                  absl::StrCat(": ", step.arena, " for temporaries, ", step.fresh, " for results"),
-                 live, memory, others);
+                 live, memory, others, device);
 }
 
 absl::Status CheckUploadFits(int64_t bytes, int64_t live, int64_t memory,
-                             absl::Span<const DeviceProfile> others) {
+                             absl::Span<const DeviceProfile> others, DeviceOf device) {
   const int64_t needed = AllocatedBytes(bytes);
   if (needed <= memory - live) return absl::OkStatus();
-  return Refusal("the tensor", needed, "", live, memory, others);
+  return Refusal("the tensor", needed, "", live, memory, others, device);
 }
 
 std::string ShortBytes(int64_t bytes) {

@@ -8,23 +8,6 @@
 namespace moai {
 namespace {
 
-// A slot keeps its type: its memory is written in place.
-absl::Status CheckSlotTypes(const PlanRequest& request) {
-  std::vector<const TensorType*> before(request.graph->slot_count, nullptr);
-  for (const Input& input : request.graph->inputs) {
-    if (input.kind == InputKind::kSlot) before[input.index] = &request.types[input.value];
-  }
-  for (const Output& output : request.graph->outputs) {
-    if (output.kind != OutputKind::kSlot || before[output.index] == nullptr) continue;
-    const TensorType& after = request.types[output.value];
-    if (after == *before[output.index]) continue;
-    return absl::InvalidArgumentError(absl::StrCat("slot binding ", output.index, " is ",
-                                                   ToString(*before[output.index]),
-                                                   " and cannot be replaced by ", ToString(after)));
-  }
-  return absl::OkStatus();
-}
-
 class OneDevicePlanner : public Planner {
  public:
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
@@ -32,7 +15,6 @@ class OneDevicePlanner : public Planner {
       return absl::UnimplementedError(
           absl::StrCat("this planner plans for one device, not ", request.devices.size()));
     }
-    MOAI_RETURN_IF_ERROR(CheckSlotTypes(request));
     MOAI_ASSIGN_OR_RETURN(Program program,
                           InstantiateProgram(*request.compiled, request.sizes, request.types,
                                              DeviceShape{request.devices[0].threads}));

@@ -55,6 +55,8 @@ struct Plan {
   std::vector<TensorType> output_types;
   size_t instructions = 0;  // of all programs: what the plan costs to keep
   std::string explanation;  // for people
+  // Lines for the person at the terminal, when the plan is used for the first time.
+  std::vector<std::string> notices;
 };
 
 // Thread-safe.
@@ -68,6 +70,10 @@ class Planner {
 
 // Runs the whole graph on the session's only device.
 std::unique_ptr<Planner> MakeOneDevicePlanner();
+
+// Runs the whole graph on each of the session's devices: all make the same results. Nothing is
+// gained by it; tests compare other plans with it.
+std::unique_ptr<Planner> MakeReplicatingPlanner();
 
 }  // namespace moai
 

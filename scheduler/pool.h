@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "base/mutex.h"
 
 namespace moai {
@@ -27,6 +28,15 @@ struct Lease {
   DeviceProfile profile;
 };
 
+// A device as people see it.
+struct PoolDevice {
+  uint64_t worker = 0;
+  std::string worker_name;
+  uint32_t device = 0;  // position among the worker's devices
+  DeviceProfile profile;
+  bool leased = false;
+};
+
 // Thread-safe.
 class Pool {
  public:
@@ -35,13 +45,15 @@ class Pool {
   // Its leases end with it: releasing them later does nothing.
   void RemoveWorker(uint64_t worker);
 
-  // The free device with the most memory, of equal ones the first. ResourceExhausted where all are
-  // in use, Unavailable where there is no worker.
-  absl::StatusOr<Lease> Acquire();
-  void Release(const Lease& lease);
+  // So many free devices of at least so much memory: alike and on as few workers as can be, with
+  // the most memory, of equal ones the first. In order of workers, then devices. ResourceExhausted
+  // where too many are in use or too few exist, Unavailable where there is no worker.
+  absl::StatusOr<std::vector<Lease>> Acquire(size_t count, int64_t memory_bytes = 0);
+  void Release(absl::Span<const Lease> leases);
 
   // Of all devices, free or not.
   std::vector<DeviceProfile> Profiles() const;
+  std::vector<PoolDevice> Devices() const;
 
  private:
   struct Device {

@@ -1,4 +1,4 @@
-// Admits clients: identity, versions, a device from the pool, a session; and the way back into a
+// Admits clients: identity, versions, devices from the pool, a session; and the way back into a
 // session after a broken connection.
 #ifndef MOAI_SERVER_FRONT_DOOR_H_
 #define MOAI_SERVER_FRONT_DOOR_H_
@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,8 @@
 #include "proto/session.pb.h"
 #include "scheduler/planner.h"
 #include "scheduler/pool.h"
+#include "server/flavor_choice.h"
+#include "server/jobs.h"
 #include "server/session.h"
 #include "server/thread_pool.h"
 #include "server/worker_registry.h"
@@ -24,8 +27,8 @@ namespace moai {
 class FrontDoor : public wire::ControlAcceptor {
  public:
   // Everything pointed to outlives this.
-  FrontDoor(Pool* pool, Planner* planner, ThreadPool* planning, WorkerRegistry* workers,
-            std::string token, std::chrono::seconds lease);
+  FrontDoor(Pool* pool, FlavorChoice* flavors, Planner* planner, ThreadPool* planning,
+            WorkerRegistry* workers, Jobs* jobs, std::string token, std::chrono::seconds lease);
 
   absl::StatusOr<wire::Admission> OnHello(absl::string_view hello,
                                           const wire::PeerInfo& peer) override;
@@ -39,14 +42,17 @@ class FrontDoor : public wire::ControlAcceptor {
   struct Entry {
     std::weak_ptr<wire::ControlSession> stream;
     uint64_t job = 0;  // names it for people and in logs
-    uint64_t executor = 0;
-    DeviceProfile device;
+    std::vector<uint64_t> executors;
+    std::string accelerator;  // the flavor's name
+    int64_t memory_bytes = 0;
   };
 
   Pool* const pool_;
+  FlavorChoice* const flavors_;
   Planner* const planner_;
   ThreadPool* const planning_;
   WorkerRegistry* const workers_;
+  Jobs* const jobs_;
   const std::string token_;
   const std::chrono::seconds lease_;
   Mutex mutex_;

@@ -12,6 +12,7 @@
 #include "absl/flags/usage.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
+#include "server/flavor_file.h"
 #include "server/server.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
@@ -29,9 +30,16 @@ ABSL_FLAG(int, worker_lease_seconds, 10, "how long a worker that disappeared is 
 ABSL_FLAG(int, stream_threads, 1, "threads that take messages, for clients and for workers each");
 ABSL_FLAG(int, planning_threads, 1, "threads that verify and plan graphs");
 ABSL_FLAG(int, wait_for_workers, 0, "listen for clients only when so many workers have registered");
+ABSL_FLAG(std::string, state_file, "",
+          "keep here which flavors were chosen; without it they are forgotten with the server");
+ABSL_FLAG(std::string, flavor_file, "",
+          "a list of flavors (YAML); without it, 1, 2, 4, ... devices as the workers have them");
+ABSL_FLAG(int, devices_per_session, 1, "devices of the flavor of those who never chose one");
 ABSL_FLAG(std::string, address_file, "",
           "write the addresses that were taken here, clients' in the first line, workers' in the "
           "second");
+ABSL_FLAG(bool, replicate, false,
+          "have every device of a session do all of it, instead of planning: for tests");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error");
 
 namespace moai {
@@ -71,14 +79,26 @@ int Main() {
   options.worker_lease_seconds = absl::GetFlag(FLAGS_worker_lease_seconds);
   options.stream_threads = absl::GetFlag(FLAGS_stream_threads);
   options.planning_threads = absl::GetFlag(FLAGS_planning_threads);
+  options.state_file = absl::GetFlag(FLAGS_state_file);
+  options.devices_per_session = absl::GetFlag(FLAGS_devices_per_session);
+  options.replicate = absl::GetFlag(FLAGS_replicate);
   if (options.lease_seconds < 1 || options.worker_lease_seconds < 1 || options.stream_threads < 1 ||
-      options.planning_threads < 1) {
-    spdlog::error("leases and numbers of threads must be at least 1");
+      options.planning_threads < 1 || options.devices_per_session < 1) {
+    spdlog::error("leases and numbers of threads and devices must be at least 1");
     return 2;
   }
   if (!ReadToken(absl::GetFlag(FLAGS_client_token_file), options.client_token) ||
       !ReadToken(absl::GetFlag(FLAGS_worker_token_file), options.worker_token)) {
     return 2;
+  }
+  if (const std::string path = absl::GetFlag(FLAGS_flavor_file); !path.empty()) {
+    auto flavors = ReadFlavorFile(path);
+    if (!flavors.ok()) {
+      spdlog::error("cannot read the flavors reason=\"{}\"",
+                    std::string(flavors.status().message()));
+      return 2;
+    }
+    options.flavors = *std::move(flavors);
   }
   auto server = Server::Start(options);
   if (!server.ok()) {

@@ -4,29 +4,64 @@
 
 namespace moai {
 
+namespace {
+
+int64_t LocalBytes(const SessionObject& object, const LayoutTable& layouts, size_t device) {
+  const Shape local = LocalShape(object.type.shape, layouts[object.layout], int64_t(device));
+  return AllocatedBytes(TensorType{object.type.dtype, local}.bytes());
+}
+
+}  // namespace
+
 const SessionObject* ObjectTable::Find(uint64_t id) const {
   auto found = objects_.find(id);
   return found == objects_.end() ? nullptr : &found->second;
 }
 
+int64_t ObjectTable::BytesOn(size_t device, uint64_t id) const {
+  const SessionObject* object = Find(id);
+  if (object == nullptr || object->bytes == 0 || device == 0) {
+    return object == nullptr ? 0 : object->bytes;
+  }
+  return LocalBytes(*object, *layouts_, device);
+}
+
+void ObjectTable::Count(const SessionObject& object, int64_t times) {
+  live_[0] += times * object.bytes;
+  if (object.bytes == 0) return;
+  for (size_t device = 1; device < live_.size(); ++device) {
+    live_[device] += times * LocalBytes(object, *layouts_, device);
+  }
+}
+
 void ObjectTable::Forget(const SessionObject& object) {
-  live_bytes_ -= object.bytes;
+  Count(object, -1);
   if (object.is_slot) ++slots_version_;
 }
 
-void ObjectTable::Put(uint64_t id, const TensorType& type) {
+void ObjectTable::Put(uint64_t id, const TensorType& type, LayoutId layout) {
   SessionObject& object = objects_[id];
-  if (object.bytes > 0 && object.type == type) return;
+  if (object.bytes > 0 && object.type == type && object.layout == layout) return;
   const bool is_slot = object.is_slot;
   Forget(object);
-  object = {type, AllocatedBytes(type.bytes()), is_slot, absl::OkStatus()};
-  live_bytes_ += object.bytes;
+  object = {type, layout, 0, is_slot, absl::OkStatus()};
+  object.bytes = LocalBytes(object, *layouts_, 0);
+  Count(object, 1);
+}
+
+void ObjectTable::Rename(uint64_t from, uint64_t to) {
+  const auto found = objects_.find(from);
+  if (found == objects_.end()) return;
+  const TensorType type = found->second.type;
+  const LayoutId layout = found->second.layout;
+  Erase(from);
+  Put(to, type, layout);
 }
 
 void ObjectTable::PutPoisoned(uint64_t id, const absl::Status& why) {
   SessionObject& object = objects_[id];
   Forget(object);
-  object = {{}, 0, object.is_slot, why};
+  object = {{}, kOnFirstDevice, 0, object.is_slot, why};
 }
 
 void ObjectTable::MarkSlot(uint64_t id) {

@@ -1,6 +1,7 @@
-// What the server knows of a session's values and slots: their types, and how many bytes of the
-// device they take once every message so far has been executed. So decisions about memory depend on
-// the order of the client's messages only, not on how far the executor has come.
+// What the server knows of a session's values and slots: their types, how they lie on the session's
+// devices, and how many bytes of each they take once every message so far has been executed. So
+// decisions about memory depend on the order of the client's messages only, not on how far the
+// executors have come.
 //
 // Not synchronised.
 #ifndef MOAI_SERVER_OBJECT_TABLE_H_
@@ -13,12 +14,14 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "graph/graph.h"
+#include "server/layout_table.h"
 
 namespace moai {
 
 struct SessionObject {
-  TensorType type;
-  int64_t bytes = 0;     // of the device; 0 for a poisoned one
+  TensorType type;  // of the whole, as the client sees it
+  LayoutId layout = kOnFirstDevice;
+  int64_t bytes = 0;     // of the first device; 0 for a poisoned one
   bool is_slot = false;  // has been bound as a slot
   absl::Status poison;   // a step that the server refused would have made it
 };
@@ -28,30 +31,40 @@ class ObjectTable {
   // No session names more ids at once.
   static constexpr size_t kMaxObjects = size_t{1} << 21;
 
+  // `layouts` outlives this; it says how many devices there are.
+  explicit ObjectTable(const LayoutTable* layouts) : layouts_(layouts), live_(layouts->devices()) {}
+
   // Null where the id names nothing. Valid until the table changes.
   const SessionObject* Find(uint64_t id) const;
   bool Contains(uint64_t id) const { return objects_.contains(id); }
 
   // Makes an object, or replaces the one of that id.
-  void Put(uint64_t id, const TensorType& type);
+  void Put(uint64_t id, const TensorType& type, LayoutId layout = kOnFirstDevice);
   void PutPoisoned(uint64_t id, const absl::Status& why);
   void MarkSlot(uint64_t id);
   void Erase(uint64_t id);
+  // Makes what `from` is the content of `to`, as the command Rename does.
+  void Rename(uint64_t from, uint64_t to);
   // Every object in [first, first + count); count may be anything.
   void EraseRange(uint64_t first, uint64_t count);
 
-  int64_t live_bytes() const { return live_bytes_; }
+  int64_t live_bytes(size_t device) const { return live_[device]; }
+  // Of those, what an object takes; 0 where there is none.
+  int64_t BytesOn(size_t device, uint64_t id) const;
   size_t size() const { return objects_.size(); }
   bool HasRoomFor(size_t count) const { return count <= kMaxObjects - objects_.size(); }
-  // Changes whenever an object that is a slot goes, or changes its type: what was checked of slots
-  // before holds as long as this stays.
+  // Changes whenever an object that is a slot goes, or changes its type or layout: what was checked
+  // of slots before holds as long as this stays.
   uint64_t slots_version() const { return slots_version_; }
 
  private:
+  // Adds what the object takes, `times` over, to the devices.
+  void Count(const SessionObject& object, int64_t times);
   void Forget(const SessionObject& object);
 
+  const LayoutTable* const layouts_;
   absl::flat_hash_map<uint64_t, SessionObject> objects_;
-  int64_t live_bytes_ = 0;
+  std::vector<int64_t> live_;  // by device
   uint64_t slots_version_ = 1;
 };
 

@@ -5,23 +5,54 @@
 
 #include "base/status.h"
 #include "scheduler/planner.h"
+#include "scheduler/planning/auto_planner.h"
 #include "scheduler/pool.h"
+#include "server/admin_service.h"
 #include "server/front_door.h"
+#include "server/jobs.h"
+#include "server/store.h"
 #include "server/thread_pool.h"
+#include "server/virtual_devices.h"
 #include "server/worker_registry.h"
 #include "wire/stream_server.h"
 
 namespace moai {
+namespace {
+
+// Where there is one device only, it runs the graph as it came.
+class PlannerBySize : public Planner {
+ public:
+  explicit PlannerBySize(std::unique_ptr<Planner> of_several)
+      : of_several_(std::move(of_several)) {}
+
+  absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
+    return (request.devices.size() == 1 ? of_one_ : of_several_)->MakePlan(request);
+  }
+
+ private:
+  const std::unique_ptr<Planner> of_one_ = MakeOneDevicePlanner();
+  const std::unique_ptr<Planner> of_several_;
+};
+
+std::unique_ptr<Planner> MakePlanner(const ServerOptions& options) {
+  return std::make_unique<PlannerBySize>(options.replicate ? MakeReplicatingPlanner()
+                                                           : MakeAutoPlanner());
+}
+
+}  // namespace
 
 class Server::Impl {
  public:
-  explicit Impl(const ServerOptions& options)
+  Impl(const ServerOptions& options, std::unique_ptr<Store> store)
       : options_(options),
-        planner_(MakeOneDevicePlanner()),
+        store_(std::move(store)),
+        devices_(&pool_, store_.get(), options.flavors, options.devices_per_session),
+        admin_(&pool_, &devices_, &jobs_, options.client_token),
+        planner_(MakePlanner(options)),
         planning_(options.planning_threads),
         workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
-        front_door_(&pool_, planner_.get(), &planning_, &workers_, options.client_token,
-                    std::chrono::seconds(options.lease_seconds)) {}
+        front_door_(&pool_, &devices_, planner_.get(), &planning_, &workers_, &jobs_,
+                    options.client_token, std::chrono::seconds(options.lease_seconds)) {}
 
   absl::Status ListenForWorkers() {
     MOAI_ASSIGN_OR_RETURN(
@@ -35,10 +66,10 @@ class Server::Impl {
   }
 
   absl::Status ListenForClients() {
+    wire::StreamServer::Methods methods = admin_.Methods();
+    methods.emplace_back("/moai.proto.SessionService/Attach", wire::ServeControl(&front_door_));
     MOAI_ASSIGN_OR_RETURN(for_clients_,
-                          wire::StreamServer::Start(Listener(options_.client_addresses),
-                                                    {{"/moai.proto.SessionService/Attach",
-                                                      wire::ServeControl(&front_door_)}}));
+                          wire::StreamServer::Start(Listener(options_.client_addresses), methods));
     return absl::OkStatus();
   }
 
@@ -55,6 +86,10 @@ class Server::Impl {
 
   const ServerOptions options_;
   Pool pool_;
+  Jobs jobs_;
+  const std::unique_ptr<Store> store_;
+  VirtualDevices devices_;
+  AdminService admin_;
   std::unique_ptr<Planner> planner_;
   ThreadPool planning_;
   WorkerRegistry workers_;
@@ -68,7 +103,8 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
-  auto impl = std::make_unique<Impl>(options);
+  MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.state_file));
+  auto impl = std::make_unique<Impl>(options, std::move(store));
   MOAI_RETURN_IF_ERROR(impl->ListenForWorkers());
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

@@ -1,4 +1,4 @@
-// The front door: takes clients and workers, and gives each session a device.
+// The front door: takes clients and workers, and gives each session its devices.
 #ifndef MOAI_SERVER_SERVER_H_
 #define MOAI_SERVER_SERVER_H_
 
@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "scheduler/flavors.h"
 
 namespace moai {
 
@@ -22,6 +23,13 @@ struct ServerOptions {
   int worker_lease_seconds = 10;  // likewise a worker, and an executor
   int stream_threads = 1;
   int planning_threads = 1;
+  // Where what users choose is kept; empty: in memory, for as long as the server lives.
+  std::string state_file;
+  std::vector<Flavor> flavors;  // the operator's list; empty: what the pool allows
+  // Of the flavor that those have who never chose one.
+  int devices_per_session = 1;
+  // Every device of a session does all of it, instead of what the planner chooses: for tests.
+  bool replicate = false;
 };
 
 class Server {

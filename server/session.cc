@@ -1,18 +1,31 @@
 #include "server/session.h"
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 
 namespace moai {
+namespace {
+
+// Whether a client closes its session: two bytes, so that looking costs nothing.
+bool IsClose(absl::string_view message) {
+  proto::ClientMessage parsed;
+  return message.size() <= 4 && parsed.ParseFromArray(message.data(), int(message.size())) &&
+         parsed.has_close();
+}
+
+}  // namespace
 
 Session::Session(std::string label, SessionSettings settings, Planner* planner,
                  ThreadPool* planning, std::function<void()> ended)
     : label_(std::move(label)),
       planning_(planning),
       ended_callback_(std::move(ended)),
-      core_(std::move(settings), planner, &executor_, &client_) {}
+      executors_(std::max<size_t>(1, settings.executors.size())),
+      core_(std::move(settings), planner, &executors_, &client_) {}
 
 void Session::SetClient(std::shared_ptr<wire::ControlSession> client) {
   MutexLock lock(mutex_);
@@ -20,20 +33,45 @@ void Session::SetClient(std::shared_ptr<wire::ControlSession> client) {
 }
 
 absl::Status Session::OnMessage(absl::string_view message) {
-  MutexLock lock(mutex_);
-  if (draining_) return Defer(message);
-  if (!message_.ParseFromArray(message.data(), int(message.size()))) {
-    return absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+  absl::Status status;
+  {
+    MutexLock lock(mutex_);
+    // Whatever waits for a plan, nobody waits for it any more.
+    if (closed_ || (draining_ && !IsClose(message))) return closed_ ? status : Defer(message);
+    if (!message_.ParseFromArray(message.data(), int(message.size()))) {
+      return absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    }
+    if (core_.TakesLong(message_)) {
+      draining_ = true;
+      planning_->Run([self = shared_from_this()] { self->DrainBacklog(); });
+      return Defer(message);
+    }
+    status = core_.OnClientMessage(message_);
+    if (!core_.closed_by_client()) return status;
   }
-  if (core_.TakesLong(message_)) {
-    draining_ = true;
-    planning_->Run([self = shared_from_this()] { self->DrainBacklog(); });
-    return Defer(message);
-  }
-  absl::Status status = core_.OnClientMessage(message_);
-  if (core_.closed_by_client() && client_.stream != nullptr)
-    client_.stream->Close(absl::OkStatus());
+  EndIfDue(status);
   return status;
+}
+
+void Session::EndIfDue(const absl::Status& status) {
+  std::shared_ptr<wire::ControlSession> client;
+  {
+    MutexLock lock(mutex_);
+    if (status.ok() && !core_.closed_by_client()) return;
+    closed_ = true;
+    client = client_.stream;
+  }
+  TellEnded();
+  if (client != nullptr) client->Close(status);
+}
+
+void Session::TellEnded() {
+  {
+    MutexLock lock(mutex_);
+    if (std::exchange(told_ended_, true)) return;
+    executors_.lost = true;
+  }
+  ended_callback_();
 }
 
 absl::Status Session::Defer(absl::string_view message) {
@@ -46,30 +84,45 @@ absl::Status Session::Defer(absl::string_view message) {
   return absl::OkStatus();
 }
 
+void Session::NoteUse() {
+  core_.MemoryInUse(memory_in_use_);
+  meter_->Note(memory_in_use_, core_.busy(), std::chrono::steady_clock::now());
+}
+
 void Session::DrainBacklog() {
+  proto::ClientMessage message;
   while (true) {
-    MutexLock lock(mutex_);
-    if (client_.stream == nullptr) backlog_.clear();
-    if (backlog_.empty()) {
-      draining_ = false;
-      backlog_bytes_ = 0;
-      core_.Flush();
-      return;
+    bool parsed = false;
+    {
+      MutexLock lock(mutex_);
+      if (client_.stream == nullptr || closed_) backlog_.clear();
+      if (backlog_.empty()) {
+        draining_ = false;
+        backlog_bytes_ = 0;
+        NoteUse();
+        core_.Flush();
+        return;
+      }
+      parsed = message.ParseFromString(backlog_.front());
+      backlog_bytes_ -= backlog_.front().size();
+      backlog_.pop_front();
     }
-    const std::string message = std::move(backlog_.front());
-    backlog_.pop_front();
-    backlog_bytes_ -= message.size();
+    if (parsed) Prepare(message);
     absl::Status status =
-        message_.ParseFromString(message)
-            ? core_.OnClientMessage(message_)
-            : absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
-    if ((!status.ok() || core_.closed_by_client()) && client_.stream != nullptr)
-      client_.stream->Close(status);
+        absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    {
+      MutexLock lock(mutex_);
+      if (closed_) continue;
+      if (parsed) status = core_.OnClientMessage(message);
+      NoteUse();
+    }
+    EndIfDue(status);
   }
 }
 
 void Session::OnFrameEnd() {
   MutexLock lock(mutex_);
+  NoteUse();
   core_.Flush();
 }
 
@@ -85,68 +138,111 @@ void Session::OnEnded(const absl::Status& why) {
     MutexLock lock(mutex_);
     steps = core_.steps();
     client_.stream = nullptr;
-    executor_.lost = true;
-    executor_.waiting.clear();
+    closed_ = true;
   }
   spdlog::info("session ended session={} steps={} reason=\"{}\"", label_, steps, why.ToString());
-  ended_callback_();
-  std::shared_ptr<wire::ControlSession> executor;
+  TellEnded();
+  std::vector<ConnectedExecutor> executors;
   {
     MutexLock lock(mutex_);
-    executor = std::move(executor_.stream);
+    executors.swap(executors_.executors);
+    executors_.Forget();
   }
-  if (executor != nullptr) executor->Close(absl::OkStatus());
+  for (const ConnectedExecutor& executor : executors) {
+    if (executor.stream != nullptr) executor.stream->Close(absl::OkStatus());
+  }
 }
 
-void Session::OnExecutorReady(std::shared_ptr<wire::ControlSession> executor,
-                              std::vector<std::string> transfer_addresses) {
+void Session::OnExecutorReady(size_t executor, ConnectedExecutor connected) {
   MutexLock lock(mutex_);
-  if (executor_.lost) return;
-  core_.OnExecutorReady(std::move(transfer_addresses));
-  for (std::string& command : executor_.waiting) executor->Queue(std::move(command)).IgnoreError();
-  executor_.waiting = {};
-  executor_.stream = std::move(executor);
-  executor_.Flush();
+  if (executors_.lost) return;
+  if (executor == 0) core_.OnExecutorReady(connected.transfer_addresses);
+  executors_.executors[executor] = std::move(connected);
+  if (++executors_.connected == executors_.executors.size()) executors_.Begin();
 }
 
-absl::Status Session::OnExecutorMessage(absl::string_view message) {
-  MutexLock lock(mutex_);
-  if (executor_.lost) return absl::OkStatus();
-  if (!event_.ParseFromArray(message.data(), int(message.size()))) {
-    return absl::InvalidArgumentError("message: cannot be parsed as an ExecutorEvent");
+absl::Status Session::OnExecutorMessage(size_t executor, absl::string_view message) {
+  absl::Status status;
+  {
+    MutexLock lock(mutex_);
+    if (executors_.lost) return absl::OkStatus();
+    if (!event_.ParseFromArray(message.data(), int(message.size()))) {
+      return absl::InvalidArgumentError("message: cannot be parsed as an ExecutorEvent");
+    }
+    status = core_.OnExecutorEvent(executor, event_);
   }
-  return core_.OnExecutorEvent(event_);
+  if (!status.ok()) OnExecutorLost(absl::UnavailableError(status.message()));
+  return status;
 }
 
 void Session::OnExecutorFrameEnd() {
   MutexLock lock(mutex_);
+  NoteUse();
   core_.Flush();
 }
 
 void Session::OnExecutorLost(const absl::Status& why) {
   MutexLock lock(mutex_);
-  if (executor_.lost) return;
-  executor_.lost = true;
+  if (executors_.lost) return;
   spdlog::error("executor lost session={} reason=\"{}\"", label_, why.ToString());
-  executor_.stream = nullptr;
-  executor_.waiting.clear();
+  executors_.Forget();
   core_.OnExecutorLost(why);
+  NoteUse();
   core_.Flush();
 }
 
-size_t Session::ToExecutor::Send(const proto::ExecutorCommand& command) {
+size_t Session::ToExecutors::Send(const proto::ExecutorCommand& command) {
   std::string bytes = command.SerializeAsString();
   const size_t size = bytes.size();
-  if (stream != nullptr) {
-    stream->Queue(std::move(bytes)).IgnoreError();  // its end is told by OnExecutorLost
-  } else if (!lost) {
-    waiting.push_back(std::move(bytes));
-  }
+  for (size_t i = 1; i < executors.size(); ++i) Give(i, bytes);
+  if (!executors.empty()) Give(0, std::move(bytes));
   return size;
 }
 
-void Session::ToExecutor::Flush() {
-  if (stream != nullptr) stream->Flush();
+size_t Session::ToExecutors::SendTo(size_t executor, const proto::ExecutorCommand& command) {
+  std::string bytes = command.SerializeAsString();
+  const size_t size = bytes.size();
+  if (executor < executors.size()) Give(executor, std::move(bytes));
+  return size;
+}
+
+void Session::ToExecutors::Give(size_t executor, std::string bytes) {
+  if (lost) return;
+  if (begun) {
+    // Its end is told by OnExecutorLost.
+    executors[executor].stream->Queue(std::move(bytes)).IgnoreError();
+  } else {
+    waiting[executor].push_back(std::move(bytes));
+  }
+}
+
+void Session::ToExecutors::Begin() {
+  begun = true;
+  for (size_t i = 0; i < executors.size(); ++i) {
+    if (executors.size() > 1) {
+      proto::ExecutorCommand command;
+      for (const ConnectedExecutor& other : executors) {
+        const bool knows = i < other.peer_addresses.size();
+        command.mutable_connect_peers()->add_addresses(knows ? other.peer_addresses[i] : "");
+      }
+      Give(i, command.SerializeAsString());
+    }
+    for (std::string& command : waiting[i]) Give(i, std::move(command));
+  }
+  waiting.clear();
+  Flush();
+}
+
+void Session::ToExecutors::Forget() {
+  lost = true;
+  begun = false;
+  for (ConnectedExecutor& executor : executors) executor.stream = nullptr;
+  waiting.clear();
+}
+
+void Session::ToExecutors::Flush() {
+  if (!begun) return;
+  for (const ConnectedExecutor& executor : executors) executor.stream->Flush();
 }
 
 void Session::ToClient::Send(const proto::ServerMessage& message) {

@@ -1,4 +1,4 @@
-// One session with its transport: the client's control stream, the executor's, and the locks
+// One session with its transport: the client's control stream, its executors', and the locks
 // between them.
 #ifndef MOAI_SERVER_SESSION_H_
 #define MOAI_SERVER_SESSION_H_
@@ -15,20 +15,31 @@
 #include "proto/worker.pb.h"
 #include "server/session_core.h"
 #include "server/thread_pool.h"
+#include "server/use_meter.h"
 #include "wire/control_server.h"
 
 namespace moai {
 
-// Thread-safe. Owned by its two streams; ends with the client's.
+// What the server learns of an executor process when it connects.
+struct ConnectedExecutor {
+  std::shared_ptr<wire::ControlSession> stream;
+  std::vector<std::string> transfer_addresses;
+  std::vector<std::string> peer_addresses;  // by executor of the session
+};
+
+// Thread-safe. Owned by its streams; ends with the client's.
 class Session : public wire::ControlHandler, public std::enable_shared_from_this<Session> {
  public:
-  // `label` stands in log lines. `ended` is called once, when the client's stream has ended.
+  // `label` stands in log lines. `ended` is called once, when the client has closed the session or
+  // its stream has ended: what the session held is free for others when it returns.
   Session(std::string label, SessionSettings settings, Planner* planner, ThreadPool* planning,
           std::function<void()> ended);
 
   // The client's stream; before any message comes.
   void SetClient(std::shared_ptr<wire::ControlSession> client);
   const std::string& label() const { return label_; }
+  // What the session uses, for people; outlives it.
+  std::shared_ptr<const UseMeter> meter() const { return meter_; }
 
   // From the client's stream.
   absl::Status OnMessage(absl::string_view message) override;
@@ -37,11 +48,12 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   void OnResumed() override;
   void OnEnded(const absl::Status& why) override;
 
-  // From the executor's stream, and from whoever learns of its end.
-  void OnExecutorReady(std::shared_ptr<wire::ControlSession> executor,
-                       std::vector<std::string> transfer_addresses);
-  absl::Status OnExecutorMessage(absl::string_view message);
+  // From the executors' streams, and from whoever learns of the end of one. Executors are named by
+  // their position in the session.
+  void OnExecutorReady(size_t executor, ConnectedExecutor connected);
+  absl::Status OnExecutorMessage(size_t executor, absl::string_view message);
   void OnExecutorFrameEnd();
+  // The session cannot do without any of them.
   void OnExecutorLost(const absl::Status& why);
 
  private:
@@ -50,14 +62,25 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   static constexpr size_t kMaxBacklogBytes = size_t{256} << 20;
 
   // The sinks of core_, called with mutex_ held.
-  class ToExecutor : public DeviceSink {
+  class ToExecutors : public DeviceSink {
    public:
+    explicit ToExecutors(size_t count) : executors(count), waiting(count) {}
     size_t Send(const proto::ExecutorCommand& command) override;
+    size_t SendTo(size_t executor, const proto::ExecutorCommand& command) override;
     void Flush() override;
 
-    std::shared_ptr<wire::ControlSession> stream;  // null until ready
+    // Tells the executors of each other and sends what waited. Requires that all are there.
+    void Begin();
+    void Forget();
+
+    std::vector<ConnectedExecutor> executors;  // without a stream until it has connected
+    size_t connected = 0;
+    bool begun = false;
     bool lost = false;
-    std::vector<std::string> waiting;  // until there is a stream
+    std::vector<std::vector<std::string>> waiting;  // by executor, until all are there
+
+   private:
+    void Give(size_t executor, std::string bytes);
   };
   class ToClient : public ClientSink {
    public:
@@ -68,20 +91,35 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   };
 
   absl::Status Defer(absl::string_view message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Tells the meter what has changed; before a client hears of it.
+  void NoteUse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Runs deferred messages, on a planning thread.
   void DrainBacklog();
+  // The long part of one. Whoever drains is the only one that runs the client's messages, and the
+  // executors' need not wait for it: without the lock.
+  void Prepare(const proto::ClientMessage& message) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    core_.Prepare(message);
+  }
+  // Where `status` or the client's wish ends the session, frees what it holds and then closes the
+  // client's stream: whoever sees it closed may begin another.
+  void EndIfDue(const absl::Status& status);
+  void TellEnded();
 
   const std::string label_;
   ThreadPool* const planning_;
   const std::function<void()> ended_callback_;
+  const std::shared_ptr<UseMeter> meter_ = std::make_shared<UseMeter>();
   Mutex mutex_;
-  ToExecutor executor_ ABSL_GUARDED_BY(mutex_);
+  ToExecutors executors_ ABSL_GUARDED_BY(mutex_);
   ToClient client_ ABSL_GUARDED_BY(mutex_);
   SessionCore core_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> backlog_ ABSL_GUARDED_BY(mutex_);
   size_t backlog_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;      // by the client, or for what it did
+  bool told_ended_ ABSL_GUARDED_BY(mutex_) = false;  // ended_callback_ has been called
   // Reused.
+  std::vector<int64_t> memory_in_use_ ABSL_GUARDED_BY(mutex_);
   proto::ClientMessage message_ ABSL_GUARDED_BY(mutex_);
   proto::ExecutorEvent event_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,5 +1,6 @@
 #include "server/session_core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,19 +19,19 @@ SessionCore::SessionCore(SessionSettings settings, Planner* planner, DeviceSink*
       device_(device),
       client_(client),
       registry_(
-          planner, settings_.devices,
-          [this](uint32_t program) {
-            proto::ExecutorCommand command;
-            command.mutable_unload_program()->set_program(program);
-            SendToDevice(command);
-          },
-          settings_.limits.registry) {}
+          planner, settings_.devices, settings_.larger,
+          [this](const LoadedParts& parts) { Unload(parts); }, settings_.limits.registry),
+      layouts_(settings_.devices.size()),
+      objects_(&layouts_),
+      redistributions_(settings_.devices, [this](const LoadedParts& parts) { Unload(parts); }),
+      arena_bytes_(settings_.devices.size()),
+      progress_(executor_count()) {}
 
 absl::Status SessionCore::OnClientMessage(proto::ClientMessage& message) {
-  if (in_flight_.size() >= settings_.limits.max_commands_in_flight ||
+  if (commands_in_flight_ >= settings_.limits.max_commands_in_flight ||
       bytes_in_flight_ >= settings_.limits.max_bytes_in_flight) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "the client has run ", in_flight_.size(), " commands of ", bytes_in_flight_,
+        "the client has run ", commands_in_flight_, " commands of ", bytes_in_flight_,
         " bytes ahead of the accelerator; allowed are ", settings_.limits.max_commands_in_flight,
         " of ", settings_.limits.max_bytes_in_flight, " bytes"));
   }
@@ -64,10 +65,26 @@ void SessionCore::Flush() {
   client_->Flush();
 }
 
-void SessionCore::SendToDevice(const proto::ExecutorCommand& command) {
+void SessionCore::MemoryInUse(std::vector<int64_t>& by_device) const {
+  by_device.resize(settings_.devices.size());
+  for (size_t device = 0; device < by_device.size(); ++device) {
+    const int64_t live = objects_.live_bytes(device);
+    // The space for temporaries stays from step to step, and gives way to tensors.
+    const int64_t room = std::max<int64_t>(0, settings_.devices[device].memory_bytes - live);
+    by_device[device] = live + std::min(arena_bytes_[device], room);
+  }
+}
+
+void SessionCore::SendToDevices(const proto::ExecutorCommand& command) {
   if (!executor_lost_.ok()) return;
+  const bool own = command.has_rename() || (command.has_execute() && command.execute().step() == 0);
   const size_t bytes = device_->Send(command);
+  CountCommand(own ? 0 : bytes);
+}
+
+void SessionCore::CountCommand(size_t bytes) {
   in_flight_.push_back(uint32_t(bytes));
+  commands_in_flight_ += bytes > 0 ? 1 : 0;
   bytes_in_flight_ += bytes;
 }
 
@@ -81,7 +98,7 @@ absl::Status SessionCore::OnRelease(const proto::Release& release) {
     objects_.EraseRange(range.first(), range.count());
   command_.Clear();
   *command_.mutable_release() = release;
-  SendToDevice(command_);
+  SendToDevices(command_);
   return absl::OkStatus();
 }
 
@@ -109,25 +126,43 @@ absl::Status SessionCore::OnRead(const proto::Read& read) {
     return absl::OkStatus();
   }
   PendingRead pending{object->type, {}};
+  // The first device answers, from a copy where it does not have all of the tensor.
+  uint64_t id = read.id();
+  if (!HoldsAll(layouts_[object->layout], pending.type.shape, 0)) {
+    auto copy = CopyAs(id, ReplicatedLayout(settings_.devices.size()));
+    if (!copy.ok()) {
+      SendReadError(request, copy.status());
+      return absl::OkStatus();
+    }
+    id = *copy;
+  }
   command_.Clear();
   proto::ExecutorRead* command = command_.mutable_read();
   command->set_request(request);
-  command->set_id(read.id());
-  if (object->type.bytes() > kMaxInlineBytes) {
-    pending.ticket = NewTicket(read.id(), object->type.bytes(), /*upload=*/false);
+  command->set_id(id);
+  const bool streamed = pending.type.bytes() > kMaxInlineBytes;
+  if (streamed) {
+    pending.ticket = NewTicket(read.id(), pending.type.bytes(), /*upload=*/false);
     *command->mutable_ticket() = pending.ticket;
   }
+  SendToDevices(command_);
+  if (id != read.id()) {
+    if (streamed) {
+      copies_[pending.ticket.id()] = id;
+    } else {
+      ReleaseObject(id);
+    }
+  }
   reads_.emplace(request, std::move(pending));
-  SendToDevice(command_);
   return absl::OkStatus();
 }
 
 absl::Status SessionCore::OnUpload(proto::Upload& upload) {
   MOAI_ASSIGN_OR_RETURN(const TensorType type,
                         TypeFromProto("upload", upload.dtype(), upload.shape()));
-  if (upload.id() == 0 || objects_.Contains(upload.id())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("upload.id: ", upload.id(), upload.id() == 0 ? " is no id" : " exists"));
+  if (upload.id() == 0 || upload.id() >= kFirstOwnId || objects_.Contains(upload.id())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "upload.id: ", upload.id(), objects_.Contains(upload.id()) ? " exists" : " is no id"));
   }
   if (!objects_.HasRoomFor(1)) {
     return absl::ResourceExhaustedError(absl::StrCat("upload.id: the session has ", objects_.size(),
@@ -141,8 +176,9 @@ absl::Status SessionCore::OnUpload(proto::Upload& upload) {
   }
   absl::Status status = executor_lost_;
   if (status.ok()) {
-    status = CheckUploadFits(type.bytes(), objects_.live_bytes(), settings_.devices[0].memory_bytes,
-                             settings_.flavors);
+    status =
+        CheckUploadFits(type.bytes(), objects_.live_bytes(0), settings_.devices[0].memory_bytes,
+                        settings_.flavors, {.device = 0, .count = settings_.devices.size()});
   }
   if (!status.ok()) {
     objects_.PutPoisoned(upload.id(), status);
@@ -163,7 +199,12 @@ absl::Status SessionCore::OnUpload(proto::Upload& upload) {
   } else {
     command->set_inline_bytes(std::move(*upload.mutable_inline_bytes()));
   }
-  SendToDevice(command_);
+  // The bytes are for the first device, in the first executor.
+  const size_t bytes = device_->SendTo(0, command_);
+  command->clear_inline_bytes();
+  command->clear_ticket();
+  for (size_t i = 1; i < executor_count(); ++i) device_->SendTo(i, command_);
+  CountCommand(bytes);
   return absl::OkStatus();
 }
 
@@ -182,10 +223,10 @@ absl::Status SessionCore::OnSynchronize(const proto::Synchronize& synchronize) {
     client_->Send(answer_);
     return absl::OkStatus();
   }
-  synchronizations_.emplace(synchronize.request(), std::move(refusal));
+  synchronizations_[synchronize.request()].refusal = std::move(refusal);
   command_.Clear();
   *command_.mutable_synchronize() = synchronize;
-  SendToDevice(command_);
+  SendToDevices(command_);
   return absl::OkStatus();
 }
 
@@ -197,7 +238,11 @@ absl::Status SessionCore::OnTransferDone(const proto::TransferDone& done) {
   }
   command_.Clear();
   command_.mutable_close_ticket()->set_ticket_id(done.ticket_id());
-  SendToDevice(command_);
+  SendToDevices(command_);
+  if (auto copy = copies_.find(done.ticket_id()); copy != copies_.end()) {
+    ReleaseObject(copy->second);
+    copies_.erase(copy);
+  }
   return absl::OkStatus();
 }
 
@@ -244,36 +289,46 @@ void SessionCore::ReportSteps() {
   client_->Send(answer_);
 }
 
-absl::Status SessionCore::OnExecutorEvent(proto::ExecutorEvent& event) {
+absl::Status SessionCore::OnExecutorEvent(size_t executor, proto::ExecutorEvent& event) {
   switch (event.kind_case()) {
     case proto::ExecutorEvent::kCommandsDone:
-      return OnCommandsDone(event.commands_done());
+      return OnCommandsDone(executor, event.commands_done());
     case proto::ExecutorEvent::kReadResult:
       return OnReadResult(*event.mutable_read_result());
     case proto::ExecutorEvent::kSynchronizeResult:
-      return OnSynchronizeResult(*event.mutable_synchronize_result());
+      return OnSynchronizeResult(event.synchronize_result());
     case proto::ExecutorEvent::kUploadOpened:
       return OnUploadOpened(event.upload_opened());
+    case proto::ExecutorEvent::kFailed: {
+      const absl::Status why = wire::FromProto(event.failed().status());
+      return absl::UnavailableError(absl::StrCat("executor ", executor, " of this session's ",
+                                                 executor_count(),
+                                                 " cannot go on: ", why.message()));
+    }
     case proto::ExecutorEvent::KIND_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError("executor event: its kind is not set or not known");
 }
 
-absl::Status SessionCore::OnCommandsDone(const proto::CommandsDone& done) {
-  const uint64_t newly = done.commands() - commands_done_;
-  if (done.commands() < commands_done_ || newly > in_flight_.size() ||
+absl::Status SessionCore::OnCommandsDone(size_t executor, const proto::CommandsDone& done) {
+  Progress& progress = progress_[executor];
+  if (done.commands() < progress.commands || done.commands() > commands_done_ + in_flight_.size() ||
       done.step() > last_forwarded_) {
     return absl::InvalidArgumentError(absl::StrCat("commands_done: ", done.commands(),
                                                    " commands up to step ", done.step(),
                                                    ", which were not sent"));
   }
-  for (uint64_t i = 0; i < newly; ++i) {
+  progress = {done.commands(), std::max(progress.step, done.step())};
+  const Progress& slowest =
+      *std::min_element(progress_.begin(), progress_.end(),
+                        [](const auto& a, const auto& b) { return a.commands < b.commands; });
+  for (; commands_done_ < slowest.commands; ++commands_done_) {
     bytes_in_flight_ -= in_flight_.front();
+    commands_in_flight_ -= in_flight_.front() > 0 ? 1 : 0;
     in_flight_.pop_front();
   }
-  commands_done_ = done.commands();
-  done_step_ = std::max(done_step_, done.step());
+  done_step_ = std::max(done_step_, slowest.step);
   return absl::OkStatus();
 }
 
@@ -312,18 +367,28 @@ absl::Status SessionCore::OnUploadOpened(const proto::UploadOpened& opened) {
   return absl::OkStatus();
 }
 
-absl::Status SessionCore::OnSynchronizeResult(proto::SynchronizeResult& result) {
+absl::Status SessionCore::OnSynchronizeResult(const proto::SynchronizeResult& result) {
   auto pending = synchronizations_.find(result.request());
   if (pending == synchronizations_.end()) {
     return absl::InvalidArgumentError(
         absl::StrCat("synchronize_result.request: ", result.request(), " was not asked for"));
   }
+  PendingSynchronization& waiting = pending->second;
+  proto::SynchronizeResult& all = waiting.result;
+  all.set_request(result.request());
+  // Devices agree about what failed.
+  if (all.status().code() == 0 && result.status().code() != 0) {
+    *all.mutable_status() = result.status();
+  }
+  all.set_device_bytes_in_use(std::max(all.device_bytes_in_use(), result.device_bytes_in_use()));
+  all.set_device_bytes_peak(std::max(all.device_bytes_peak(), result.device_bytes_peak()));
+  if (++waiting.answers < executor_count()) return absl::OkStatus();
   ReportSteps();  // the steps before it come first
   answer_.Clear();
   proto::SynchronizeResult* answer = answer_.mutable_synchronize_result();
-  answer->Swap(&result);
-  if (answer->status().code() == 0 && !pending->second.ok()) {
-    *answer->mutable_status() = wire::ToProto(pending->second);
+  answer->Swap(&all);
+  if (answer->status().code() == 0 && !waiting.refusal.ok()) {
+    *answer->mutable_status() = wire::ToProto(waiting.refusal);
   }
   synchronizations_.erase(pending);
   client_->Send(answer_);
@@ -339,7 +404,7 @@ void SessionCore::OnExecutorLost(const absl::Status& why) {
   executor_lost_ = why;
   for (const auto& [request, pending] : reads_) SendReadError(request, why);
   for (const auto& [id, ticket] : uploads_) SendUploadGrant(id, why, nullptr);
-  for (const auto& [request, refusal] : synchronizations_) {
+  for (const auto& [request, pending] : synchronizations_) {
     answer_.Clear();
     answer_.mutable_synchronize_result()->set_request(request);
     *answer_.mutable_synchronize_result()->mutable_status() = wire::ToProto(why);
@@ -349,6 +414,7 @@ void SessionCore::OnExecutorLost(const absl::Status& why) {
   uploads_.clear();
   synchronizations_.clear();
   in_flight_.clear();
+  commands_in_flight_ = 0;
   bytes_in_flight_ = 0;
   answer_.Clear();
   answer_.mutable_notice()->set_level(proto::Notice::ERROR);

@@ -1,6 +1,6 @@
 // One session, without its transport: takes the client's messages, checks every field against the
-// session, and forwards what may run to the device; takes the device's events and answers the
-// client.
+// session, and forwards what may run to the session's devices; takes their executors' events and
+// answers the client.
 //
 // Nothing a client sends is trusted, and nothing but a broken protocol ends a session: a step that
 // cannot run poisons the ids it would have made, and reading one of them tells why.
@@ -9,6 +9,7 @@
 #ifndef MOAI_SERVER_SESSION_CORE_H_
 #define MOAI_SERVER_SESSION_CORE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -21,7 +22,10 @@
 #include "proto/worker.pb.h"
 #include "scheduler/dispatch.h"
 #include "server/graph_registry.h"
+#include "server/layout_table.h"
 #include "server/object_table.h"
+#include "server/redistributions.h"
+#include "server/structure_table.h"
 
 namespace moai {
 
@@ -45,13 +49,19 @@ struct SessionLimits {
 };
 
 struct SessionSettings {
-  std::vector<DeviceProfile> devices;  // leased to the session
+  std::vector<DeviceProfile> devices;  // leased to the session, by rank
+  // How many of them each executor has, in order. Empty: one executor has all.
+  std::vector<size_t> executors;
   std::vector<DeviceProfile> flavors;  // of the whole pool: what a refusal may name
+  std::vector<PlannedSize> larger;     // likewise, of a plan; smallest first
   SessionLimits limits;
 };
 
 class SessionCore {
  public:
+  // Ids from here on are the server's own; clients may not make any.
+  static constexpr uint64_t kFirstOwnId = uint64_t{1} << 63;
+
   // The planner and the sinks outlive this.
   SessionCore(SessionSettings settings, Planner* planner, DeviceSink* device, ClientSink* client);
 
@@ -59,12 +69,16 @@ class SessionCore {
   absl::Status OnClientMessage(proto::ClientMessage& message);
   // Whether a message takes so long (verification, planning) that it should not run on a thread
   // that serves other sessions.
-  bool TakesLong(const proto::ClientMessage& message);
+  bool TakesLong(const proto::ClientMessage& message) const;
+  // Does the long part of such a message ahead of OnClientMessage. Uses only what messages of the
+  // client change: OnExecutor... and Flush may run beside it, nothing else may.
+  void Prepare(const proto::ClientMessage& message);
   // After the last message at hand: sends what was held back.
   void Flush();
 
-  // An error means that the executor broke the protocol.
-  absl::Status OnExecutorEvent(proto::ExecutorEvent& event);
+  // An error means that the executor of this position broke the protocol, or cannot go on.
+  absl::Status OnExecutorEvent(size_t executor, proto::ExecutorEvent& event);
+  // Where the executor of the first device takes and gives bulk bytes.
   void OnExecutorReady(std::vector<std::string> transfer_addresses);
   // Everything in flight, and every later message, is answered with `why`.
   void OnExecutorLost(const absl::Status& why);
@@ -72,11 +86,24 @@ class SessionCore {
   bool closed_by_client() const { return closed_; }
   uint64_t steps() const { return last_step_; }
   const ObjectTable& objects() const { return objects_; }
+  // Whether the devices have commands that they have not finished.
+  bool busy() const { return !in_flight_.empty(); }
+  // What the session takes of each of its devices: its objects, and the space for temporaries.
+  void MemoryInUse(std::vector<int64_t>& by_device) const;
 
  private:
   struct PendingRead {
     TensorType type;
     proto::Ticket ticket;  // empty: inline
+  };
+  struct PendingSynchronization {
+    absl::Status refusal;  // the first step refused before it, since the one before
+    size_t answers = 0;    // of executors
+    proto::SynchronizeResult result;
+  };
+  struct Progress {
+    uint64_t commands = 0;
+    uint64_t step = 0;
   };
 
   absl::Status OnRegisterGraph(const proto::RegisterGraph& message);
@@ -92,26 +119,55 @@ class SessionCore {
   absl::Status TakeSlots(const proto::Step& step, RegisteredGraph& graph);
   absl::Status TakeScalars(const proto::Step& step, RegisteredGraph& graph);
   // Whether the step may run; an error refuses it.
-  absl::Status CheckStep(const proto::Step& step, RegisteredGraph& graph);
+  absl::Status CheckStep(proto::Step& step, RegisteredGraph& graph);
+  // Tells the person at the terminal what was chosen.
+  void Announce(const Plan& plan);
   absl::Status CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned);
   absl::Status CheckValues(const proto::Step& step, const RegisteredGraph& graph,
                            const Plan& plan) const;
   absl::Status CheckFeeds(const proto::Step& step, const Plan& plan) const;
   absl::Status CheckOutputs(const proto::Step& step, const Plan& plan) const;
-  absl::Status Load(RegisteredGraph& graph, PlannedProgram& planned);
+  absl::Status NumberLayouts(PlannedProgram& planned);
+  // What is alive beside the step's bindings, of the device where that is most.
+  int64_t OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const;
+  void PreparePlan(const proto::Step& step);
+  absl::Status CheckFit(const std::vector<StepMemory>& step) const;
   void Forward(proto::Step& step, RegisteredGraph& graph);
-  void RecordResults(const proto::Step& step, const RegisteredGraph& graph, const Plan& plan);
+  void RecordResults(const proto::Step& step, const RegisteredGraph& graph);
   // A step consumes what was uploaded for it, whether it runs or not.
   void ReleaseFeeds(const proto::Step& step);
   void Refuse(const proto::Step& step, RegisteredGraph* graph, const absl::Status& status);
 
-  void SendToDevice(const proto::ExecutorCommand& command);
+  // session_layout.cc: where objects lie.
+  // Brings what the step binds to where its plan wants it. May replace ids in step.values by ones
+  // of temporaries_.
+  absl::Status Arrange(proto::Step& step, RegisteredGraph& graph, const PlannedProgram& planned);
+  absl::Status ArrangeSlots(RegisteredGraph& graph, const PlannedProgram& planned);
+  absl::Status ArrangeValues(proto::Step& step, const RegisteredGraph& graph,
+                             const PlannedProgram& planned);
+  absl::Status ArrangeFeeds(const proto::Step& step);
+  // Changes the layout of an object.
+  absl::Status Move(uint64_t id, LayoutId to);
+  // Makes a copy of another layout, under a new id of the server's own.
+  absl::StatusOr<uint64_t> CopyAs(uint64_t id, LayoutId to);
+  void ReleaseObject(uint64_t id);
+  void ReleaseTemporaries();
+  // Tells the executors of a program's parts; `client_graph` is the graph that they are parts of,
+  // or null.
+  void Load(const std::vector<DeviceGraph>& parts, const RegisteredGraph* client_graph,
+            LoadedParts& loaded);
+  void Unload(const LoadedParts& loaded);
+
+  size_t executor_count() const { return std::max<size_t>(1, settings_.executors.size()); }
+  void SendToDevices(const proto::ExecutorCommand& command);
+  // Of a command of which each executor was sent its form.
+  void CountCommand(size_t bytes);
   void SendReadError(uint64_t request, const absl::Status& status);
   void SendUploadGrant(uint64_t id, const absl::Status& status, const proto::Ticket* ticket);
   absl::Status OnReadResult(proto::ReadResult& result);
   absl::Status OnUploadOpened(const proto::UploadOpened& opened);
-  absl::Status OnCommandsDone(const proto::CommandsDone& done);
-  absl::Status OnSynchronizeResult(proto::SynchronizeResult& result);
+  absl::Status OnCommandsDone(size_t executor, const proto::CommandsDone& done);
+  absl::Status OnSynchronizeResult(const proto::SynchronizeResult& result);
   void ReportSteps();
   absl::Status UnknownId(uint64_t id) const;
   proto::Ticket NewTicket(uint64_t object, int64_t bytes, bool upload) const;
@@ -120,20 +176,31 @@ class SessionCore {
   DeviceSink* const device_;
   ClientSink* const client_;
   GraphRegistry registry_;
+  LayoutTable layouts_;
   ObjectTable objects_;
+  StructureTable structures_;
+  Redistributions redistributions_;
+  uint64_t next_own_id_ = kFirstOwnId;
+  std::vector<uint64_t> temporaries_;  // of the step at hand
+  // Copies that a client reads on tickets, by ticket: released when it says that it has them.
+  absl::flat_hash_map<std::string, uint64_t> copies_;
 
   uint64_t last_step_ = 0;       // received
   uint64_t last_forwarded_ = 0;  // step
-  uint64_t done_step_ = 0;       // as the executor says
+  uint64_t done_step_ = 0;       // of the slowest executor
   uint64_t reported_step_ = 0;   // as the client was told
   uint64_t commands_done_ = 0;
-  std::deque<uint32_t> in_flight_;  // bytes of each command that the executor has not finished
+  std::vector<int64_t> arena_bytes_;  // the largest of the steps so far, by device
+  std::vector<Progress> progress_;    // by executor
+  // Bytes of each command that an executor has not finished; 0 for the server's own, which a client
+  // does not know of.
+  std::deque<uint32_t> in_flight_;
+  size_t commands_in_flight_ = 0;  // the client's
   size_t bytes_in_flight_ = 0;
 
-  absl::flat_hash_map<uint64_t, PendingRead> reads_;      // by request
-  absl::flat_hash_map<uint64_t, proto::Ticket> uploads_;  // by id
-  // By request: the first step refused before it, since the one before.
-  absl::flat_hash_map<uint64_t, absl::Status> synchronizations_;
+  absl::flat_hash_map<uint64_t, PendingRead> reads_;                        // by request
+  absl::flat_hash_map<uint64_t, proto::Ticket> uploads_;                    // by id
+  absl::flat_hash_map<uint64_t, PendingSynchronization> synchronizations_;  // by request
   absl::Status first_refusal_;
   // Steps of unknown structure: which ids they would have made is not known but where they begin.
   std::map<uint64_t, absl::Status> lost_outputs_;

@@ -21,6 +21,10 @@ class RecordingDevice : public DeviceSink {
     commands.push_back(command);
     return command.ByteSizeLong();
   }
+  size_t SendTo(size_t executor, const proto::ExecutorCommand& command) override {
+    EXPECT_EQ(executor, 0u);
+    return Send(command);
+  }
   void Flush() override {}
   std::vector<proto::ExecutorCommand> commands;
 };
@@ -291,7 +295,7 @@ TEST_F(SessionCoreTest, BoundsHowFarAClientRunsAhead) {
   proto::ExecutorEvent event;
   event.mutable_commands_done()->set_commands(device_.commands.size());
   event.mutable_commands_done()->set_step(core_.steps());
-  ASSERT_TRUE(core_.OnExecutorEvent(event).ok());
+  ASSERT_TRUE(core_.OnExecutorEvent(0, event).ok());
   core_.Flush();
   EXPECT_EQ(client_.messages.back().steps_done().step(), core_.steps());
   EXPECT_TRUE(Give(StepMessage(1, 2, output)).ok());
@@ -314,11 +318,11 @@ TEST_F(SessionCoreTest, ExecutorsAreNotTrustedEither) {
   SetUpObjects();
   proto::ExecutorEvent event;
   event.mutable_commands_done()->set_commands(1000000);
-  EXPECT_FALSE(core_.OnExecutorEvent(event).ok());
+  EXPECT_FALSE(core_.OnExecutorEvent(0, event).ok());
   event.mutable_read_result()->set_request(5);
-  EXPECT_FALSE(core_.OnExecutorEvent(event).ok());
+  EXPECT_FALSE(core_.OnExecutorEvent(0, event).ok());
   event.mutable_upload_opened()->set_id(5);
-  EXPECT_FALSE(core_.OnExecutorEvent(event).ok());
+  EXPECT_FALSE(core_.OnExecutorEvent(0, event).ok());
 }
 
 // Valid messages with random bytes changed: whatever comes, an answer or an end, never a crash.
@@ -358,7 +362,7 @@ TEST_F(SessionCoreTest, SurvivesMutatedMessages) {
     if (Give(message).ok()) ++accepted;
     proto::ExecutorEvent event;
     event.mutable_commands_done()->set_commands(device_.commands.size());
-    ASSERT_TRUE(core_.OnExecutorEvent(event).ok());
+    ASSERT_TRUE(core_.OnExecutorEvent(0, event).ok());
     if (round % 50 == 0) {
       core_.OnClientMessage(message = UploadMessage(1, 4)).IgnoreError();
       core_.OnClientMessage(message = UploadMessage(2, 4)).IgnoreError();

@@ -5,8 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/fingerprint.h"
-#include "graph/serialize.h"
-#include "scheduler/fit.h"
+#include "server/id_ranges.h"
 #include "server/session_core.h"
 
 namespace moai {
@@ -27,28 +26,33 @@ std::string BindingError(absl::string_view kind, size_t index, uint64_t id) {
   return absl::StrCat(kind, " binding ", index, ": id ", id, " ");
 }
 
-void AppendRanges(absl::Span<const uint64_t> ids,
-                  google::protobuf::RepeatedPtrField<proto::IdRange>* ranges) {
-  for (size_t i = 0; i < ids.size();) {
-    size_t end = i + 1;
-    while (end < ids.size() && ids[end] == ids[end - 1] + 1) ++end;
-    proto::IdRange* range = ranges->Add();
-    range->set_first(ids[i]);
-    range->set_count(end - i);
-    i = end;
-  }
-}
-
 }  // namespace
 
-bool SessionCore::TakesLong(const proto::ClientMessage& message) {
+bool SessionCore::TakesLong(const proto::ClientMessage& message) const {
   if (message.has_register_graph()) return true;
   if (!message.has_step()) return false;
   const proto::Step& step = message.step();
   const RegisteredGraph* graph = registry_.Find(FingerprintOf(step));
   if (graph == nullptr || !graph->status.ok()) return false;
-  if (step.same_sizes()) return graph->planned == nullptr;
+  if (step.same_sizes()) {
+    return graph->planned == nullptr || absl::IsResourceExhausted(graph->planned->status);
+  }
   return !registry_.HasPlan(*graph, step.sizes());
+}
+
+void SessionCore::Prepare(const proto::ClientMessage& message) {
+  if (!TakesLong(message)) return;
+  if (message.has_step()) return PreparePlan(message.step());
+  const proto::RegisterGraph& graph = message.register_graph();
+  const Fingerprint fingerprint{graph.fingerprint_high(), graph.fingerprint_low()};
+  if (registry_.Find(fingerprint) == nullptr) registry_.PrepareGraph(fingerprint, graph.graph());
+}
+
+void SessionCore::PreparePlan(const proto::Step& step) {
+  const RegisteredGraph& graph = *registry_.Find(FingerprintOf(step));
+  const Sizes sizes =
+      step.same_sizes() ? graph.sizes : Sizes(step.sizes().begin(), step.sizes().end());
+  registry_.PreparePlan(graph, sizes, OtherBytes(step, graph));
 }
 
 absl::Status SessionCore::OnStep(proto::Step& step) {
@@ -73,6 +77,7 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
   } else {
     Refuse(step, graph, status);
   }
+  ReleaseTemporaries();
   return absl::OkStatus();
 }
 
@@ -99,9 +104,10 @@ absl::Status SessionCore::TakeSlots(const proto::Step& step, RegisteredGraph& gr
     graph.slots.clear();
     graph.executor_has_slots = false;
     graph.checked_plan = nullptr;
+    graph.arranged_plan = nullptr;
     for (const proto::IdRange& range : step.slots()) {
       if (range.count() > expected - graph.slots.size() || range.first() == 0 ||
-          range.first() + range.count() < range.first()) {
+          range.first() >= kFirstOwnId || range.count() > kFirstOwnId - range.first()) {
         graph.slots.clear();
         return absl::InvalidArgumentError(absl::StrCat("slots: ids ", range.first(), " and ",
                                                        range.count(), " on are more than the ",
@@ -145,21 +151,35 @@ absl::Status SessionCore::TakeScalars(const proto::Step& step, RegisteredGraph& 
                    came, " came"));
 }
 
-absl::Status SessionCore::CheckStep(const proto::Step& step, RegisteredGraph& graph) {
+absl::Status SessionCore::CheckStep(proto::Step& step, RegisteredGraph& graph) {
   auto check = [&]() -> absl::Status {
-    PlannedProgram* planned = graph.planned != nullptr ? graph.planned : registry_.Plan(graph);
+    PlannedProgram* planned = graph.planned;
+    if (planned == nullptr || absl::IsResourceExhausted(planned->status)) {
+      planned = registry_.Plan(graph, OtherBytes(step, graph));
+    }
     MOAI_RETURN_IF_ERROR(planned->status);
     const Plan& plan = *planned->plan;
     MOAI_RETURN_IF_ERROR(CheckSlots(graph, *planned));
     MOAI_RETURN_IF_ERROR(CheckValues(step, graph, plan));
     MOAI_RETURN_IF_ERROR(CheckFeeds(step, plan));
     MOAI_RETURN_IF_ERROR(CheckOutputs(step, plan));
-    MOAI_RETURN_IF_ERROR(CheckFits(plan.memory[0], objects_.live_bytes(),
-                                   settings_.devices[0].memory_bytes, settings_.flavors));
-    return Load(graph, *planned);
+    MOAI_RETURN_IF_ERROR(NumberLayouts(*planned));
+    MOAI_RETURN_IF_ERROR(Arrange(step, graph, *planned));
+    MOAI_RETURN_IF_ERROR(CheckFit(plan.memory));
+    if (planned->loaded.structures.empty()) Announce(plan);
+    Load(plan.parts, &graph, planned->loaded);
+    return absl::OkStatus();
   };
   absl::Status status = check();
   return status.ok() ? status : Annotated(step.step(), status);
+}
+
+void SessionCore::Announce(const Plan& plan) {
+  for (const std::string& line : plan.notices) {
+    answer_.Clear();
+    answer_.mutable_notice()->set_text(line);
+    client_->Send(answer_);
+  }
 }
 
 absl::Status SessionCore::CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned) {
@@ -251,7 +271,7 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
                                                      " values; at most ", ObjectTable::kMaxObjects,
                                                      " are allowed"));
   }
-  if (count > 0 && (first == 0 || first + count < first)) {
+  if (count > 0 && (first == 0 || first >= kFirstOwnId || count > kFirstOwnId - first)) {
     return absl::InvalidArgumentError(absl::StrCat("first_output: ", first, " is no id"));
   }
   for (size_t i = 0; i < count; ++i) {
@@ -261,33 +281,13 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
   return absl::OkStatus();
 }
 
-absl::Status SessionCore::Load(RegisteredGraph& graph, PlannedProgram& planned) {
-  if (planned.loaded) return absl::OkStatus();
-  const DeviceGraph& part = planned.plan->parts[0];  // one device
-  if (!graph.loaded) {
-    command_.Clear();
-    command_.mutable_load_structure()->set_structure(graph.structure);
-    command_.mutable_load_structure()->set_graph(SerializeGraph(*part.graph));
-    SendToDevice(command_);
-    graph.loaded = true;
-  }
-  command_.Clear();
-  proto::LoadProgram* load = command_.mutable_load_program();
-  load->set_program(planned.program);
-  load->set_structure(graph.structure);
-  load->mutable_sizes()->Add(part.sizes.begin(), part.sizes.end());
-  SendToDevice(command_);
-  planned.loaded = true;
-  return absl::OkStatus();
-}
-
 void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
-  RecordResults(step, graph, *graph.planned->plan);
+  RecordResults(step, graph);
   if (!command_.has_execute()) command_.Clear();
   proto::Execute* execute = command_.mutable_execute();
   execute->Clear();
   execute->set_step(step.step());
-  execute->set_program(graph.planned->program);
+  execute->set_program(graph.planned->loaded.program);
   execute->set_first_output(step.first_output());
   execute->set_same_slots(graph.executor_has_slots);
   if (!graph.executor_has_slots) AppendRanges(graph.slots, execute->mutable_slots());
@@ -305,16 +305,21 @@ void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
   graph.executor_has_slots = true;
   graph.executor_has_scalars = true;
   last_forwarded_ = step.step();
-  SendToDevice(command_);
+  for (size_t device = 0; device < arena_bytes_.size(); ++device) {
+    arena_bytes_[device] =
+        std::max(arena_bytes_[device], graph.planned->plan->memory[device].arena);
+  }
+  SendToDevices(command_);
 }
 
-void SessionCore::RecordResults(const proto::Step& step, const RegisteredGraph& graph,
-                                const Plan& plan) {
+void SessionCore::RecordResults(const proto::Step& step, const RegisteredGraph& graph) {
+  const PlannedProgram& planned = *graph.planned;
+  const Plan& plan = *planned.plan;
   for (size_t i = 0; i < plan.output_types.size(); ++i) {
-    objects_.Put(step.first_output() + i, plan.output_types[i]);
+    objects_.Put(step.first_output() + i, plan.output_types[i], planned.output_layouts[i]);
   }
   for (uint32_t slot : graph.created) {
-    objects_.Put(graph.slots[slot], plan.slot_types[slot]);
+    objects_.Put(graph.slots[slot], plan.slot_types[slot], planned.slot_layouts[slot]);
     objects_.MarkSlot(graph.slots[slot]);
   }
   for (const proto::Feed& feed : step.feeds()) {
@@ -331,7 +336,7 @@ void SessionCore::ReleaseFeeds(const proto::Step& step) {
     range->set_first(feed.uploaded());
     range->set_count(1);
   }
-  if (command_.has_release()) SendToDevice(command_);
+  if (command_.has_release()) SendToDevices(command_);
 }
 
 void SessionCore::Refuse(const proto::Step& step, RegisteredGraph* graph,

@@ -68,10 +68,11 @@ class WorkerRegistry::WorkerHandler : public wire::ControlHandler {
 
 class WorkerRegistry::ExecutorHandler : public wire::ControlHandler {
  public:
-  explicit ExecutorHandler(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+  ExecutorHandler(std::shared_ptr<Session> session, size_t position)
+      : session_(std::move(session)), position_(position) {}
 
   absl::Status OnMessage(absl::string_view message) override {
-    return session_->OnExecutorMessage(message);
+    return session_->OnExecutorMessage(position_, message);
   }
   void OnFrameEnd() override { session_->OnExecutorFrameEnd(); }
   void OnEnded(const absl::Status& why) override {
@@ -82,6 +83,7 @@ class WorkerRegistry::ExecutorHandler : public wire::ControlHandler {
 
  private:
   const std::shared_ptr<Session> session_;
+  const size_t position_;
 };
 
 WorkerRegistry::WorkerRegistry(Pool* pool, std::string token, std::chrono::seconds lease)
@@ -156,7 +158,7 @@ absl::Status WorkerRegistry::OnWorkerEvent(uint64_t worker, const proto::WorkerE
     MutexLock lock(mutex_);
     auto executor = executors_.find(event.exited().executor());
     // One that was stopped is forgotten already.
-    if (executor == executors_.end() || executor->second.lease.worker != worker) {
+    if (executor == executors_.end() || executor->second.leases[0].worker != worker) {
       return absl::OkStatus();
     }
     session = executor->second.session;
@@ -178,7 +180,7 @@ void WorkerRegistry::OnWorkerEnded(uint64_t worker, const absl::Status& why) {
     gone = std::move(found->second);
     workers_.erase(found);
     for (const auto& [id, executor] : executors_) {
-      if (executor.lease.worker == worker) sessions.push_back(executor.session);
+      if (executor.leases[0].worker == worker) sessions.push_back(executor.session);
     }
     pool_->RemoveWorker(worker);
   }
@@ -191,39 +193,68 @@ void WorkerRegistry::OnWorkerEnded(uint64_t worker, const absl::Status& why) {
   }
 }
 
-absl::StatusOr<uint64_t> WorkerRegistry::StartExecutor(const Lease& lease,
-                                                       std::shared_ptr<Session> session) {
-  MutexLock lock(mutex_);
-  auto worker = workers_.find(lease.worker);
-  if (worker == workers_.end()) {
-    return absl::UnavailableError("the worker of the leased device has just gone; try again");
+std::vector<size_t> ExecutorDevices(absl::Span<const Lease> leases) {
+  std::vector<size_t> devices;
+  for (size_t i = 0; i < leases.size(); ++i) {
+    if (i == 0 || leases[i].worker != leases[i - 1].worker) devices.push_back(0);
+    ++devices.back();
   }
-  const uint64_t id = next_executor_++;
-  Executor& executor = executors_[id];
-  executor = {lease, wire::NewRandomId(), std::move(session)};
-  proto::WorkerCommand command;
-  command.mutable_start()->set_executor(id);
-  command.mutable_start()->set_device(lease.device);
-  command.mutable_start()->set_secret(executor.secret);
-  command.mutable_start()->set_label(executor.session->label());
-  // An error means that the worker is ending: its sessions are about to be told.
-  worker->second.stream->Send(command.SerializeAsString()).IgnoreError();
-  return id;
+  return devices;
 }
 
-void WorkerRegistry::StopExecutor(uint64_t id) {
+absl::StatusOr<std::vector<uint64_t>> WorkerRegistry::StartExecutors(
+    absl::Span<const Lease> leases, const std::shared_ptr<Session>& session) {
+  const std::vector<size_t> counts = ExecutorDevices(leases);
+  proto::SessionShape shape;
+  for (const size_t count : counts) shape.add_devices(uint32_t(count));
+  MutexLock lock(mutex_);
+  for (const Lease& lease : leases) {
+    if (workers_.contains(lease.worker)) continue;
+    return absl::UnavailableError("the worker of a leased device has just gone; try again");
+  }
+  std::vector<uint64_t> ids;
+  for (const size_t count : counts) {
+    const uint64_t id = next_executor_++;
+    executors_[id] = {{leases.begin(), leases.begin() + ptrdiff_t(count)},
+                      ids.size(),
+                      wire::NewRandomId(),
+                      session};
+    leases.remove_prefix(count);
+    shape.set_executor(uint32_t(ids.size()));
+    StartExecutor(id, shape);
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+void WorkerRegistry::StartExecutor(uint64_t id, const proto::SessionShape& shape) {
+  const Executor& executor = executors_[id];
+  proto::WorkerCommand command;
+  proto::StartExecutor* start = command.mutable_start();
+  start->set_executor(id);
+  for (const Lease& lease : executor.leases) start->add_devices(lease.device);
+  start->set_secret(executor.secret);
+  start->set_label(executor.session->label());
+  *start->mutable_shape() = shape;
+  // An error means that the worker is ending: its sessions are about to be told.
+  workers_[executor.leases[0].worker].stream->Send(command.SerializeAsString()).IgnoreError();
+}
+
+void WorkerRegistry::StopExecutors(absl::Span<const uint64_t> ids) {
   std::shared_ptr<Session> session;  // let go of after the lock
   MutexLock lock(mutex_);
-  auto executor = executors_.find(id);
-  if (executor == executors_.end()) return;
-  if (auto worker = workers_.find(executor->second.lease.worker); worker != workers_.end()) {
-    proto::WorkerCommand command;
-    command.mutable_stop()->set_executor(id);
-    worker->second.stream->Send(command.SerializeAsString()).IgnoreError();
+  for (const uint64_t id : ids) {
+    auto executor = executors_.find(id);
+    if (executor == executors_.end()) continue;
+    if (auto worker = workers_.find(executor->second.leases[0].worker); worker != workers_.end()) {
+      proto::WorkerCommand command;
+      command.mutable_stop()->set_executor(id);
+      worker->second.stream->Send(command.SerializeAsString()).IgnoreError();
+    }
+    pool_->Release(executor->second.leases);
+    session = std::move(executor->second.session);
+    executors_.erase(executor);
   }
-  pool_->Release(executor->second.lease);
-  session = std::move(executor->second.session);
-  executors_.erase(executor);
 }
 
 absl::StatusOr<wire::Admission> WorkerRegistry::OnExecutorHello(absl::string_view bytes,
@@ -240,6 +271,7 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnExecutorHello(absl::string_vie
   welcome.set_lease_seconds(uint32_t(lease_.count()));
   std::shared_ptr<Session> session;
   std::shared_ptr<wire::ControlSession> stream;
+  size_t position = 0;
   {
     MutexLock lock(mutex_);
     for (auto& [id, executor] : executors_) {
@@ -250,14 +282,15 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnExecutorHello(absl::string_vie
         return wire::Admission{stream, true, welcome.SerializeAsString()};
       }
       session = executor.session;
+      position = executor.position;
       wire::ControlSessionOptions options{.lease = lease_};
       // SessionCore bounds what is in flight; an executor that computes for long is no reason to
       // end a session.
       options.limits.max_queued_messages = size_t{1} << 20;
       options.limits.max_queued_bytes = size_t{1} << 30;
       options.limits.max_message_bytes = size_t{64} << 20;
-      stream = std::make_shared<wire::ControlSession>(std::make_shared<ExecutorHandler>(session),
-                                                      options);
+      stream = std::make_shared<wire::ControlSession>(
+          std::make_shared<ExecutorHandler>(session, position), options);
       executor.stream = stream;
       executor.connected = true;
       break;
@@ -268,8 +301,10 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnExecutorHello(absl::string_vie
   }
   spdlog::info("executor connected session={} pid={} peer={}", session->label(), hello.process_id(),
                peer.address);
-  session->OnExecutorReady(stream,
-                           {hello.transfer_addresses().begin(), hello.transfer_addresses().end()});
+  session->OnExecutorReady(position,
+                           {stream,
+                            {hello.transfer_addresses().begin(), hello.transfer_addresses().end()},
+                            {hello.peer_addresses().begin(), hello.peer_addresses().end()}});
   return wire::Admission{stream, false, welcome.SerializeAsString()};
 }
 

@@ -7,10 +7,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "base/mutex.h"
 #include "proto/worker.pb.h"
 #include "scheduler/pool.h"
@@ -18,6 +20,9 @@
 #include "wire/control_server.h"
 
 namespace moai {
+
+// How many of a session's devices, which are in order of workers, each of its executors has.
+std::vector<size_t> ExecutorDevices(absl::Span<const Lease> leases);
 
 // Thread-safe.
 class WorkerRegistry {
@@ -32,11 +37,13 @@ class WorkerRegistry {
   // Whether so many workers are registered; waits up to `patience` for them.
   bool WaitForWorkers(size_t count, std::chrono::milliseconds patience);
 
-  // Starts a process for `session` on a leased device; the session hears of its stream, and of its
-  // end. Returns the executor's name. An error where the worker has gone meanwhile.
-  absl::StatusOr<uint64_t> StartExecutor(const Lease& lease, std::shared_ptr<Session> session);
-  // Ends the process and the lease. The device's next process starts when this one has ended.
-  void StopExecutor(uint64_t executor);
+  // Starts the processes for `session` on its leased devices, one on each worker; the session hears
+  // of their streams, and of their ends. Returns the executors' names, in order. An error where a
+  // worker has gone meanwhile: nothing has been started then, and the leases are the caller's.
+  absl::StatusOr<std::vector<uint64_t>> StartExecutors(absl::Span<const Lease> leases,
+                                                       const std::shared_ptr<Session>& session);
+  // Ends the processes and their leases. A device's next process starts when this one has ended.
+  void StopExecutors(absl::Span<const uint64_t> executors);
 
  private:
   class WorkerAcceptor : public wire::ControlAcceptor {
@@ -70,7 +77,8 @@ class WorkerRegistry {
     std::shared_ptr<wire::ControlSession> stream;
   };
   struct Executor {
-    Lease lease;
+    std::vector<Lease> leases;  // of one worker
+    size_t position = 0;        // among the session's
     std::string secret;
     std::shared_ptr<Session> session;
     std::weak_ptr<wire::ControlSession> stream;  // empty until it has connected
@@ -82,6 +90,8 @@ class WorkerRegistry {
   absl::StatusOr<wire::Admission> ResumeWorker(const std::string& resume_id);
   absl::StatusOr<wire::Admission> OnExecutorHello(absl::string_view bytes,
                                                   const wire::PeerInfo& peer);
+  void StartExecutor(uint64_t id, const proto::SessionShape& shape)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status OnWorkerEvent(uint64_t worker, const proto::WorkerEvent& event);
   void OnWorkerEnded(uint64_t worker, const absl::Status& why);
 

@@ -10,9 +10,11 @@ packages=(
   # Remote procedure calls, wire format.
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   # Libraries.
-  libabsl-dev libspdlog-dev libxxhash-dev nlohmann-json3-dev libyaml-cpp-dev
+  libabsl-dev libspdlog-dev libxxhash-dev nlohmann-json3-dev libsqlite3-dev libyaml-cpp-dev
   # CPU kernels.
   libdnnl-dev libhwy-dev
+  # Messages between executors.
+  libgloo-dev
   # Tests and benchmarks.
   libgtest-dev libgmock-dev libbenchmark-dev
   # Scripts.

@@ -23,7 +23,7 @@
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
 #include "wire/process_tuning.h"
-#include "worker/byte_size.h"
+#include "base/byte_size.h"
 #include "worker/daemon/worker_daemon.h"
 #include "worker/executor/executor_process.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
@@ -41,6 +41,9 @@ ABSL_FLAG(std::string, socket_directory, "",
           "for the executors' Unix sockets; a directory of its own by default");
 ABSL_FLAG(std::string, transfer_host, "127.0.0.1",
           "address on which executors take bulk bytes from clients");
+ABSL_FLAG(
+    std::string, peer_host, "127.0.0.1",
+    "address on which executors take the links of their session's executors on other workers");
 ABSL_FLAG(bool, allow_insecure_remote, false,
           "listen without encryption on addresses that other machines reach");
 ABSL_FLAG(moai::ByteSizeFlag, executor_overhead, moai::ByteSizeFlag{int64_t{2} << 30},
@@ -95,7 +98,9 @@ int ExecutorMain() {
     spdlog::error("no configuration on standard input; the daemon starts executors, not people");
     return 2;
   }
-  LimitMemory(int64_t(config.device().memory_bytes()));
+  int64_t device_bytes = 0;
+  for (const auto& device : config.devices()) device_bytes += int64_t(device.memory_bytes());
+  LimitMemory(device_bytes);
   const absl::Status status = RunExecutor(config, MakeCpuKernel);
   if (!status.ok()) spdlog::error("executor ended reason=\"{}\"", status.ToString());
   // The process is all there is to free.
@@ -106,7 +111,8 @@ int ExecutorMain() {
 // Executors inherit it: the OpenMP library reads it when it is loaded. A thread of a team that
 // waits for the others spins this often, some 0.2 ms, and then sleeps. The library's own choice is
 // 15 times that, and where other processes want the cores too, the spinning keeps the awaited
-// thread from running: with eight compilers beside it, a training step took 6.6 s, against 3.4 s so.
+// thread from running: with eight compilers beside it, a training step took 6.6 s, against 3.4 s
+// so.
 void BoundSpinning() {
   if (getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "20000", /*overwrite=*/0);
 }
@@ -153,6 +159,7 @@ int DaemonMain() {
   }
   options.program = std::filesystem::read_symlink("/proc/self/exe").string();
   options.transfer_host = absl::GetFlag(FLAGS_transfer_host);
+  options.peer_host = absl::GetFlag(FLAGS_peer_host);
   options.allow_insecure_remote = absl::GetFlag(FLAGS_allow_insecure_remote);
   options.socket_directory = absl::GetFlag(FLAGS_socket_directory);
   const bool own_directory = options.socket_directory.empty();

@@ -1,30 +1,27 @@
 #include "client/nn/module.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "client/autograd/grad_node.h"
 
 namespace moai::nn {
 
-void Module::Collect(const std::string& prefix, Which which,
-                     std::vector<NamedTensor>& found) const {
+void Module::Collect(const std::string& prefix, Which which, Collected& collected) const {
   for (const Registered& entry : tensors_) {
     if (which == Which::kParameters && !entry.trainable) continue;
-    const bool listed = std::any_of(found.begin(), found.end(), [&](const NamedTensor& other) {
-      return other.tensor.Is(entry.tensor);
-    });
-    if (!listed) found.push_back({absl::StrCat(prefix, entry.name), entry.tensor});
+    if (!collected.listed.insert(entry.tensor.impl()).second) continue;
+    collected.found.push_back({absl::StrCat(prefix, entry.name), entry.tensor});
   }
   for (const auto& [name, child] : children_) {
-    child->Collect(absl::StrCat(prefix, name, "."), which, found);
+    child->Collect(absl::StrCat(prefix, name, "."), which, collected);
   }
 }
 
 std::vector<NamedTensor> Module::NamedParameters() const {
-  std::vector<NamedTensor> found;
-  Collect("", Which::kParameters, found);
-  return found;
+  Collected collected;
+  Collect("", Which::kParameters, collected);
+  return std::move(collected.found);
 }
 
 std::vector<Tensor> Module::Parameters() const {
@@ -34,9 +31,9 @@ std::vector<Tensor> Module::Parameters() const {
 }
 
 std::vector<NamedTensor> Module::StateDict() const {
-  std::vector<NamedTensor> found;
-  Collect("", Which::kAll, found);
-  return found;
+  Collected collected;
+  Collect("", Which::kAll, collected);
+  return std::move(collected.found);
 }
 
 int64_t Module::ParameterCount() const {

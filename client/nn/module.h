@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "client/tensor/tensor.h"
 
@@ -64,7 +65,11 @@ class Module {
     bool trainable;
   };
   enum class Which { kParameters, kAll };
-  void Collect(const std::string& prefix, Which which, std::vector<NamedTensor>& found) const;
+  struct Collected {
+    std::vector<NamedTensor> found;
+    absl::flat_hash_set<const TensorImpl*> listed;
+  };
+  void Collect(const std::string& prefix, Which which, Collected& collected) const;
 
   std::vector<Registered> tensors_;
   std::vector<std::pair<std::string, Module*>> children_;

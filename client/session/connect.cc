@@ -1,7 +1,6 @@
 #include "client/session/connect.h"
 
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -9,16 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "base/utf8.h"
+#include "client/session/environment.h"
 #include "client/session/grpc_session.h"
 #include "client/session/local_server.h"
 
 namespace moai {
 namespace {
-
-std::string Environment(const char* name) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
 
 bool IsOff(const char* name) {
   const std::string value = Environment(name);
@@ -34,7 +30,7 @@ std::string ProcessName() {
   }
   while (!name.empty() && name.back() == ' ') name.pop_back();
   constexpr size_t kMaxName = 256;
-  return name.substr(0, kMaxName);
+  return ValidUtf8(name, kMaxName);
 }
 
 void PrintLine(absl::string_view line) {
@@ -79,6 +75,7 @@ absl::StatusOr<std::shared_ptr<Session>> Connect(const ConnectOptions& options) 
   GrpcSessionOptions session_options;
   session_options.address = options.server.empty() ? Environment("MOAI_SERVER") : options.server;
   session_options.token = options.token.empty() ? Environment("MOAI_TOKEN") : options.token;
+  MOAI_ASSIGN_OR_RETURN(session_options.visible_device, VisibleDevice());
   session_options.process_name = ProcessName();
   session_options.shared_memory = options.shared_memory && !IsOff("MOAI_SHARED_MEMORY");
   session_options.wait_for_server = options.wait_for_server;

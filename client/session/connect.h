@@ -12,7 +12,8 @@
 
 namespace moai {
 
-// What is empty comes from the environment: MOAI_SERVER, MOAI_TOKEN.
+// What is empty comes from the environment: MOAI_SERVER, MOAI_TOKEN. MOREH_VISIBLE_DEVICE picks one
+// of several virtual devices.
 struct ConnectOptions {
   // "host:port" or "unix:/path". Empty, and no MOAI_SERVER: a server and a worker with this
   // machine's own devices are started for as long as the session lives.

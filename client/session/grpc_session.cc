@@ -84,6 +84,7 @@ class SharedState : public wire::ControlClientHandler {
     for (const std::string& feature : wire::SupportedFeatures()) hello.add_features(feature);
     hello.set_session_id(session_id_);
     hello.set_token(options_.token);
+    if (options_.visible_device.has_value()) hello.set_visible_device(*options_.visible_device);
     hello.set_process_name(options_.process_name);
     hello.set_process_id(static_cast<uint64_t>(getpid()));
     char host[256] = {};

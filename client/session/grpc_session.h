@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,9 +17,10 @@
 namespace moai {
 
 struct GrpcSessionOptions {
-  std::string address;  // "host:port" or "unix:/path"
-  std::string token;    // identity
-  std::string process_name;
+  std::string address;                     // "host:port" or "unix:/path"
+  std::string token;                       // identity
+  std::optional<uint32_t> visible_device;  // none: the identity's current one
+  std::string process_name;                // UTF-8
   // Use shared memory for bulk bytes to an executor of this host.
   bool shared_memory = true;
   // How far to run ahead: steps that the server has not reported as done, and bytes of feeds that

@@ -86,6 +86,8 @@ struct DeviceModel {
   // Fused attention, as a share of the peak, of long sequences; forward and backward.
   double attention_fraction = 0.6;
   double attention_grad_fraction = 0.5;
+  // The CPU's attention computes in f32 whatever its operands are; GPUs' in the operands' dtype.
+  bool attention_in_f32 = false;
   // Convolution, as a share of the matrix product of equal shape.
   double convolution_fraction = 0.8;
 

@@ -17,7 +17,7 @@ double Waves(double tasks, double processors, double quantisation) {
   return quantisation * std::ceil(exact) + (1 - quantisation) * std::max(exact, 1.0);
 }
 
-// ---- Matrix products by the curve ---------------------------------------------------------------
+// Matrix products by the curve.
 
 // Share of the rate that is left when a row of this many bytes is read.
 double AlignmentRate(const MatmulCurve& curve, double row_bytes) {
@@ -62,10 +62,16 @@ double CurveSeconds(const DeviceModel& device, MathKind math, const MatmulShape&
   double small = curve.largest_tile / 2;
   while (small >= curve.smallest_tile) {
     for (double split : {1.0, 2.0, 4.0, 8.0}) {
-      if (split > 1 && shape.k / split < 2 * curve.k_overhead) break;
+      // Only where tiles leave processors idle, and sums stay long.
+      if (split > 1 && (shape.k / split < 2 * curve.k_overhead ||
+                        shape.flops() / (2 * large * small * shape.k) > curve.processors)) {
+        break;
+      }
       best =
-          std::min({best, TiledSeconds(device, shape, {large, small, rate}, split, per_processor),
-                    TiledSeconds(device, shape, {small, large, rate}, split, per_processor)});
+          std::min(best, TiledSeconds(device, shape, {large, small, rate}, split, per_processor));
+      if (large == small) continue;
+      best =
+          std::min(best, TiledSeconds(device, shape, {small, large, rate}, split, per_processor));
     }
     rate *= curve.smaller_tile_rate;
     if (large > small) {
@@ -77,8 +83,7 @@ double CurveSeconds(const DeviceModel& device, MathKind math, const MatmulShape&
   return best;
 }
 
-// ---- Matrix products by measurement
-// ---------------------------------------------------------------
+// Matrix products by measurement.
 
 // Weighted mean of the logarithms of the measured rates; weights fall with the fourth power of the
 // distance in the logarithms of the extents, so that a sample's own shape has its own rate and the
@@ -101,8 +106,7 @@ double SampledRate(const DeviceModel& device, MathKind math, const MatmulShape& 
   return weights > 0 ? std::exp(sum / weights) : 0;
 }
 
-// ---- Other kernels
-// ----------------------------------------------------------------------------------
+// Other kernels.
 
 double Elements(const TensorType& type) { return static_cast<double>(type.shape.elements()); }
 
@@ -142,20 +146,17 @@ MatmulShape ConvolutionShape(const Node& node, absl::Span<const TensorType> inpu
 double AttentionSeconds(const DeviceModel& device, const Node& node,
                         absl::Span<const TensorType> inputs, double flops) {
   constexpr double kQueryBlock = 128;  // of FlashAttention
-  // Per block of keys, softmax costs what this many columns of a product cost: head size 64 runs
-  // at 0.9 of the rate of 128 (FlashAttention 2, figure 4).
-  constexpr double kSoftmaxColumns = 16;
   const Shape& q = inputs[0].shape;
-  const double peak = device.peak(MathFor(device, inputs[0].dtype));
+  const MathKind math = device.attention_in_f32 ? MathKind::kF32 : MathFor(device, inputs[0].dtype);
+  const double peak = device.peak(math);
   if (peak <= 0) return kInfinite;
-  const double head = static_cast<double>(std::max<int64_t>(1, q[3]));
   const double blocks = std::max(
       1.0, static_cast<double>(q[0] * q[2]) * std::ceil(static_cast<double>(q[1]) / kQueryBlock));
   const double exact = blocks / device.matmul.processors;
   const double waves = Waves(blocks, device.matmul.processors, device.matmul.wave_quantisation);
   const double fraction =
       (node.op == Op::kAttention ? device.attention_fraction : device.attention_grad_fraction) *
-      (1 + kSoftmaxColumns / 128) * head / (head + kSoftmaxColumns);
+      AttentionHeadRate(static_cast<double>(q[3]));
   return flops / (peak * fraction) * waves / exact;
 }
 
@@ -199,6 +200,14 @@ KernelCost& KernelCost::operator+=(const KernelCost& other) {
   flops += other.flops;
   bytes += other.bytes;
   return *this;
+}
+
+double AttentionHeadRate(double head_size) {
+  // Per block of keys, softmax costs what this many columns of a product cost: head size 64 runs
+  // at 0.9 of the rate of 128 (FlashAttention 2, figure 4).
+  constexpr double kSoftmaxColumns = 16;
+  const double head = std::max(1.0, head_size);
+  return (1 + kSoftmaxColumns / 128) * head / (head + kSoftmaxColumns);
 }
 
 double MatmulArithmeticSeconds(const DeviceModel& device, MathKind math, const MatmulShape& shape,

@@ -34,6 +34,9 @@ double MatmulSeconds(const DeviceModel& device, MathKind math, const MatmulShape
 // A kernel that does this much ordinary arithmetic and moves this many bytes.
 double StreamingSeconds(const DeviceModel& device, double flops, double bytes);
 
+// How the head size changes the rate of attention: 1 at 128, for which DeviceModel's fractions are.
+double AttentionHeadRate(double head_size);
+
 // One node as a kernel of its own. Requires a node that InferNode accepts. Views cost nothing.
 // Collectives cost nothing here: collective_cost.h has them.
 KernelCost CostOfNode(const DeviceModel& device, const Node& node,

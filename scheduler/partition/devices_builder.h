@@ -38,6 +38,7 @@ class DevicesBuilder {
 
   void AddOutput(OutputKind kind, ValueId value, uint32_t index = 0) {
     graph_.outputs.push_back({kind, value, index});
+    if (kind == OutputKind::kSlot && graph_.slot_count <= index) graph_.slot_count = index + 1;
   }
 
   Dtype dtype(ValueId value) const { return graph_.values[value].dtype; }

@@ -42,7 +42,8 @@ class Partitioner {
     return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
   }
   uint32_t StageOfInput(size_t input) const {
-    return request_.pipeline.used() ? request_.pipeline.chunk_of_input[input] % stages_ : 0;
+    if (!request_.pipeline.used() || Everywhere(input)) return 0;
+    return request_.pipeline.chunk_of_input[input] % stages_;
   }
   // State stays where it is; other results are where they are made.
   uint32_t StageOfOutput(size_t i) const {
@@ -56,8 +57,11 @@ class Partitioner {
     return home_[output.value];
   }
 
-  bool Everywhere(InputKind kind) const {
-    return kind == InputKind::kFeed || kind == InputKind::kScalar;
+  bool Everywhere(size_t input) const {
+    const InputKind kind = graph_.inputs[input].kind;
+    return kind == InputKind::kFeed || kind == InputKind::kScalar ||
+           (request_.pipeline.used() &&
+            request_.pipeline.chunk_of_input[input] == PipelineCut::kEveryStage);
   }
 
   absl::Status FindStages() {
@@ -75,7 +79,7 @@ class Partitioner {
     wanted_.resize(graph_.values.size());
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
       home_[graph_.inputs[i].value] = StageOfInput(i);
-      everywhere_.insert(Everywhere(graph_.inputs[i].kind) ? graph_.inputs[i].value : UINT32_MAX);
+      if (Everywhere(i)) everywhere_.insert(graph_.inputs[i].value);
     }
     for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
       const Node& n = graph_.nodes[node];
@@ -97,7 +101,7 @@ class Partitioner {
   std::vector<bool> Present(uint32_t stage) const {
     std::vector<bool> present;
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      present.push_back(Everywhere(graph_.inputs[i].kind) || StageOfInput(i) == stage);
+      present.push_back(Everywhere(i) || StageOfInput(i) == stage);
     }
     return present;
   }
@@ -209,7 +213,7 @@ class Partitioner {
   std::vector<std::unique_ptr<StageRecorder>> recorders_;
   std::vector<uint32_t> home_;                 // by value: the stage that makes it
   std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it
-  std::set<ValueId> everywhere_;               // feeds and scalars
+  std::set<ValueId> everywhere_;               // inputs that every stage has
 };
 
 }  // namespace

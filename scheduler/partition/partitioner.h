@@ -21,10 +21,13 @@ namespace moai {
 // How the nodes are spread over the stages of a pipeline. A chunk is a stretch of the model; stage
 // c % stages has chunk c (more chunks than stages: interleaved, Megatron's virtual stages).
 struct PipelineCut {
+  // State that only is read, by several stages: each has it.
+  static constexpr uint32_t kEveryStage = UINT32_MAX;
+
   int64_t stages = 1;
   uint32_t chunks = 1;
   std::vector<uint32_t> chunk_of_node;
-  std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives
+  std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives, or kEveryStage
   bool used() const { return stages > 1; }
 };
 

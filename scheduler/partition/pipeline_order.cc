@@ -19,8 +19,9 @@ absl::StatusOr<std::vector<std::vector<uint32_t>>> LegsOf(const Graph& graph,
     const uint32_t forward = cut.chunk_of_node[node];
     const uint32_t backward = 2 * cut.chunks - 1 - forward;
     if (backward < earliest) {
-      return absl::InternalError(absl::StrCat("node ", node, " of chunk ", forward,
-                                              " needs what is made after its chunk is left"));
+      return absl::InternalError(absl::StrCat("node ", node, " (", Name(n.op), ") of chunk ",
+                                              forward, " needs what leg ", earliest,
+                                              " makes, after its chunk is left"));
     }
     const uint32_t leg = forward >= earliest ? forward : backward;
     legs[leg].push_back(node);

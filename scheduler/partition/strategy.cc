@@ -123,7 +123,9 @@ class Lister {
       if (!place(Output(i), dims, strategy.outputs[i])) return;
       const bool has = std::find(dims.begin(), dims.end(), index) != dims.end();
       if (!has && signature_.indices[index].kind != IndexKind::kParallel) {
-        strategy.outputs[i] = PartialOf(signature_.indices[index].reduce);
+        // Of parts of which all but one are zero, "or" is the sum of bools.
+        const bool bools = types_[Output(i)].dtype == Dtype::kBool && masked;
+        strategy.outputs[i] = PartialOf(bools ? ReduceKind::kOr : signature_.indices[index].reduce);
       }
     }
     strategies_.push_back(std::move(strategy));
@@ -182,6 +184,8 @@ class Lister {
   }
 
   void SplitMean() {
+    // In 16 bits the inverse of the count would be rounded.
+    if (ByteSize(types_[Output(0)].dtype) < 4) return;
     for (int32_t axis : node_.attributes) {
       for (const FactorPlace& place : factors_.Of(node_.inputs[0], axis)) {
         NodeStrategy strategy = AllReplicated(StrategyKind::kMean);

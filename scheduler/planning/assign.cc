@@ -28,6 +28,12 @@ class Assigner {
     versions_.resize(graph_.values.size());
     free_.assign(graph_.values.size(), false);
     written_.assign(graph_.values.size(), false);
+    from_feeds_.assign(graph_.values.size(), false);
+    scalar_.assign(graph_.values.size(), false);
+    for (const Input& input : graph_.inputs) {
+      from_feeds_[input.value] = input.kind == InputKind::kFeed || input.kind == InputKind::kValue;
+      scalar_[input.value] = input.kind == InputKind::kScalar;
+    }
     for (const Output& output : graph_.outputs) {
       if (output.kind == OutputKind::kSlot) written_[output.value] = true;
     }
@@ -107,6 +113,11 @@ class Assigner {
       if (std::find(versions.begin(), versions.end(), strategy.inputs[i]) != versions.end()) {
         return true;
       }
+      // Where state is split, what becomes of a gradient may be, as the state is.
+      if (policy_.state != StateSharding::kNone && versions[0].kind == PlacementKind::kPartial &&
+          strategy.inputs[i] == SplitOfState(node.inputs[i])) {
+        return true;
+      }
     }
     return false;
   }
@@ -130,6 +141,8 @@ class Assigner {
   const NodeStrategy& Choose(uint32_t i) const {
     const Node& node = graph_.nodes[i];
     const absl::Span<const NodeStrategy> all = facts_.strategies(i);
+    // Token counts and the like: known before the first micro-batch, so that none waits for all.
+    if (policy_.time && FromFeedsOnly(i)) return all[0];
     if (facts_.creates(i)) return ChooseCreator(node, all);
     if (facts_.update(i) && TouchesState(node)) {
       if (policy_.time) return all[0];
@@ -141,6 +154,17 @@ class Assigner {
       if (const NodeStrategy* split = ChooseHeavy(node, all)) return *split;
     }
     return Cheapest(node, all);
+  }
+
+  bool FromFeedsOnly(uint32_t i) const {
+    if (facts_.heavy(i)) return false;
+    bool any = false;
+    for (ValueId input : graph_.nodes[i].inputs) {
+      if (facts_.types()[input].shape.rank() == 0 && scalar_[input]) continue;
+      if (!from_feeds_[input]) return false;
+      any = true;
+    }
+    return any;
   }
 
   const NodeStrategy& Cheapest(const Node& node, absl::Span<const NodeStrategy> all) const {
@@ -232,8 +256,10 @@ class Assigner {
         versions.push_back(want);
       }
     }
+    const bool from_feeds = FromFeedsOnly(i);
     for (size_t k = 0; k < node.output_count; ++k) {
       versions_[node.first_output + ValueId(k)].push_back(strategy.outputs[k]);
+      from_feeds_[node.first_output + ValueId(k)] = from_feeds;
     }
     result_.nodes.push_back(strategy);
   }
@@ -263,6 +289,8 @@ class Assigner {
   std::vector<Versions> versions_;  // by value; the first is how it was made
   std::vector<bool> free_;          // by value: state that nothing has read yet
   std::vector<bool> written_;       // by value: becomes the content of a slot
+  std::vector<bool> from_feeds_;    // by value: made by light nodes from what comes with the step
+  std::vector<bool> scalar_;        // by value: a scalar of the step
   AxisAssignment result_;
 };
 

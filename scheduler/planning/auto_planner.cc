@@ -18,7 +18,7 @@ namespace {
 // Below so much arithmetic a graph is not worth a search: every device does all of it.
 constexpr double kSmallFlops = 1e6;
 // How many candidates are compiled before a plan is refused.
-constexpr size_t kMostCompiled = 6;
+constexpr size_t kMostCompiled = 12;
 
 // Bytes of the state that a device binds in a step, where it exists before.
 int64_t StateBytes(const Program& program) {
@@ -89,7 +89,8 @@ class AutoPlanner : public Planner {
       candidate.axes.push_back({.extent = search.devices});
       candidate.axis_names.push_back("data");
     }
-    const PartitionRequest partition = space.RequestFor(candidate, /*sample=*/false);
+    MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
+                          space.RequestFor(candidate, /*sample=*/false));
     MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
     MOAI_ASSIGN_OR_RETURN(Compiled compiled,
                           Compile(request, nullptr, std::move(parts), partition.mesh, &partition));
@@ -101,24 +102,52 @@ class AutoPlanner : public Planner {
                                                      const SearchSpace& space,
                                                      const SearchRequest& search) const {
     MOAI_ASSIGN_OR_RETURN(const SearchResult result, space.Search());
+    const int64_t available = search.memory_bytes - search.other_bytes;
     int64_t least = INT64_MAX;
     std::string refused;
-    for (size_t i = 0; i < result.candidates.size() && i < kMostCompiled; ++i) {
-      const EvaluatedCandidate& evaluated = result.candidates[i];
-      const PartitionRequest partition = space.RequestFor(evaluated.candidate, /*sample=*/false);
+    double underestimate = 1;  // of memory, as seen so far
+    size_t compiled_plans = 0;
+    for (const EvaluatedCandidate& evaluated : result.candidates) {
+      const double expected = underestimate * double(evaluated.cost.total_bytes());
+      if (compiled_plans > 0 && expected > double(available)) continue;
+      if (++compiled_plans > kMostCompiled) break;
+      MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
+                            space.RequestFor(evaluated.candidate, /*sample=*/false));
       MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
       MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
                                                        partition.mesh, &partition));
       least = std::min(least, compiled.most_bytes);
-      if (compiled.most_bytes > search.memory_bytes - search.other_bytes) {
+      if (compiled.most_bytes > available) {
+        underestimate = std::max(
+            underestimate, double(compiled.most_bytes) / double(evaluated.cost.total_bytes() + 1));
         absl::StrAppend(&refused, "; ", space.Describe(evaluated.candidate), " would need ",
                         ReadableBytes(compiled.most_bytes));
         continue;
       }
       compiled.plan->explanation = Explain(space, result, evaluated, compiled, refused);
+      if (space.Trains()) compiled.plan->notices = Notices(space, result, evaluated.candidate);
       return compiled.plan;
     }
     return Refusal(request, search, least);
+  }
+
+  // In the words that users of this platform know.
+  static std::vector<std::string> Notices(const SearchSpace& space, const SearchResult& result,
+                                          const Candidate& chosen) {
+    std::string tensor = "No TP";
+    bool shards_parameters = false;
+    for (size_t i = 0; i < chosen.axes.size(); ++i) {
+      if (chosen.axis_names[i] == "model") tensor = absl::StrCat("TP ", chosen.axes[i].extent);
+      shards_parameters |= chosen.axes[i].state == StateSharding::kParameters;
+    }
+    return {
+        absl::StrCat("The number of candidates is ", result.evaluated, "."),
+        absl::StrCat("The number of possible candidates is ", result.feasible, "."),
+        "Configuration for parallelism is selected.",
+        absl::StrCat("num_stages : ", chosen.stages, ", num_micro_batches : ", chosen.micro_batches,
+                     ", batch_per_device : ", space.BatchPerDevice(chosen), ", ", tensor,
+                     ", recomputation : ", Name(chosen.recompute), ", distribute_param : ",
+                     shards_parameters ? "true" : "false", ", distribute_low_prec_param : false")};
   }
 
   static std::string Explain(const SearchSpace& space, const SearchResult& result,

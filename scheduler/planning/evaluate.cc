@@ -8,6 +8,7 @@
 #include "scheduler/cost/collective_cost.h"
 #include "scheduler/cost/fused_cost.h"
 #include "scheduler/cost/op_cost.h"
+#include "scheduler/partition/pipeline_order.h"
 
 namespace moai {
 namespace {
@@ -21,33 +22,39 @@ struct Clock {
   double now() const { return std::max(kernels, collectives); }
 };
 
+// One stage: a micro-batch, and what comes once, or all where there are no micro-batches.
+struct StageCost {
+  StepCost cost;
+  double micro_batch = 0;
+  double once = 0;
+};
+
 class Evaluation {
  public:
-  Evaluation(const Cluster& cluster, const PartitionedGraph& partitioned,
+  Evaluation(const Cluster& cluster, const PartitionedGraph& partitioned, size_t part,
              std::vector<TensorType> types, const EvaluateOptions& options)
       : cluster_(cluster),
-        part_(partitioned.parts[0]),
+        part_(partitioned.parts[part]),
         graph_(*part_.graph),
-        in_micro_batch_(partitioned.in_micro_batch[0]),
+        in_micro_batch_(partitioned.in_micro_batch[part]),
         types_(std::move(types)),
         options_(options),
         groups_(GroupFusedNodes(graph_, types_)) {
     for (const DeviceGroup& group : part_.groups) shapes_.push_back(GroupOf(cluster_, group));
   }
 
-  StepCost Run() {
-    // In a sample the nodes of the micro-batch stand for all: their steady state is what they take
-    // by themselves.
-    const double once = Schedule(/*micro_batch_only=*/false, /*repeats=*/1);
-    cost_.seconds = once;
+  // In a sample the nodes of the micro-batch stand for all: their steady state is what they take
+  // by themselves.
+  StageCost Run() {
+    StageCost stage;
+    stage.once = Schedule(/*micro_batch_only=*/false, /*repeats=*/1);
     if (options_.micro_batches > 1) {
-      const double repeats = double(options_.micro_batches - 1);
-      cost_.seconds += Schedule(/*micro_batch_only=*/true, repeats) * repeats;
+      stage.micro_batch = Schedule(/*micro_batch_only=*/true, double(options_.micro_batches - 1));
+      stage.once = std::max(0.0, stage.once - stage.micro_batch);
     }
-    cost_.seconds += cluster_.device.step_seconds;
-    cost_.exposed = std::max(0.0, cost_.seconds - cost_.compute);
     FindMemory();
-    return cost_;
+    stage.cost = cost_;
+    return stage;
   }
 
  private:
@@ -172,9 +179,42 @@ class Evaluation {
 
 absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph& partitioned,
                                   const EvaluateOptions& options) {
-  const DeviceGraph& part = partitioned.parts[0];
-  MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*part.graph, part.sizes));
-  return Evaluation(cluster, partitioned, std::move(types), options).Run();
+  const int64_t stages = int64_t(partitioned.parts.size());
+  StepCost total;
+  double sum = 0, slowest = 0, once = 0, all_once = 0;
+  for (int64_t stage = 0; stage < stages; ++stage) {
+    const DeviceGraph& part = partitioned.parts[size_t(stage)];
+    MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*part.graph, part.sizes));
+    StageCost own =
+        Evaluation(cluster, partitioned, size_t(stage), std::move(types), options).Run();
+    sum += own.micro_batch;
+    slowest = std::max(slowest, own.micro_batch);
+    once = std::max(once, own.once);
+    all_once += own.once;
+    // Activations of several micro-batches are alive on a stage at once.
+    const int64_t chunks = stages * options.virtual_stages;
+    const int64_t in_flight = stages == 1 ? 1
+                                          : std::min(options.micro_batches * options.virtual_stages,
+                                                     MicroBatchesInFlight(stages, chunks, stage));
+    own.cost.temporaries = own.cost.temporaries * in_flight / options.virtual_stages;
+    total.compute = std::max(total.compute, own.cost.compute);
+    total.communication = std::max(total.communication, own.cost.communication);
+    total.flops = std::max(total.flops, own.cost.flops);
+    total.sent_bytes = std::max(total.sent_bytes, own.cost.sent_bytes);
+    if (own.cost.total_bytes() > total.total_bytes()) {
+      total.state = own.cost.state;
+      total.temporaries = own.cost.temporaries;
+    }
+  }
+  const double v = double(options.virtual_stages);
+  if (options.micro_batches > 1) {
+    total.seconds = double(options.micro_batches) * slowest + (sum - slowest) / v + once;
+  } else {
+    total.seconds = all_once;  // stages wait for each other
+  }
+  total.seconds += cluster.device.step_seconds;
+  total.exposed = std::max(0.0, total.seconds - total.compute);
+  return total;
 }
 
 }  // namespace moai

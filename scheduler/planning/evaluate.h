@@ -33,9 +33,15 @@ struct EvaluateOptions {
   bool overlap = true;
   // How many micro-batches a sample stands for.
   int64_t micro_batches = 1;
+  // Chunks of each pipeline stage.
+  int64_t virtual_stages = 1;
 };
 
-// The first part of `partitioned`, whole or a sample.
+// A sample with one part for each pipeline stage, in their order. Seconds are of the step, other
+// figures of the device of which there is most.
+//
+// A pipeline takes sum_s t_s / v + (m - 1 / v) max_s t_s + exposed rest: t_s of one micro-batch on
+// stage s, m micro-batches, v chunks a stage (cf. arXiv 2104.04473, 2.2).
 absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph& partitioned,
                                   const EvaluateOptions& options);
 

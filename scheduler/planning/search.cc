@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "scheduler/planning/pipeline.h"
 
 namespace moai {
 namespace {
@@ -24,20 +25,25 @@ constexpr int64_t kMostMicroBatches = 256;
 // How many lists for the model axis are tried with every mesh.
 constexpr size_t kMostModelLists = 10;
 
-// Two axes at most: one for what comes with each step, one for what does not.
+// Stages, and two axes at most in each: one for what comes with each step, one for what does not.
 struct Split {
+  int64_t stages = 1;
   int64_t data = 1;
   int64_t model = 1;
 };
 
-std::vector<Split> SplitsOf(int64_t devices, const SearchConstraints& constraints) {
+bool Allows(int64_t fixed, int64_t value) { return fixed == 0 || fixed == value; }
+
+std::vector<Split> SplitsOf(const SearchRequest& request) {
   std::vector<Split> splits;
-  for (int64_t model = 1; model <= devices; ++model) {
-    if (devices % model != 0) continue;
-    const int64_t data = devices / model;
-    if (constraints.model != 0 && constraints.model != model) continue;
-    if (constraints.data != 0 && constraints.data != data) continue;
-    splits.push_back({data, model});
+  for (int64_t stages = 1; stages <= request.most_stages; ++stages) {
+    if (request.devices % stages != 0 || !Allows(request.constraints.stages, stages)) continue;
+    const int64_t rest = request.devices / stages;
+    for (int64_t model = 1; model <= rest; ++model) {
+      if (rest % model != 0 || !Allows(request.constraints.model, model)) continue;
+      if (!Allows(request.constraints.data, rest / model)) continue;
+      splits.push_back({stages, rest / model, model});
+    }
   }
   return splits;
 }
@@ -121,7 +127,8 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   return lists;
 }
 
-PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample) const {
+absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candidate,
+                                                         bool sample) const {
   const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
   PartitionRequest request;
   request.graph = &facts.graph();
@@ -131,6 +138,16 @@ PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample
   request.sample = sample;
   request.inputs.resize(facts.graph().inputs.size());
   request.outputs.resize(facts.graph().outputs.size());
+  if (candidate.stages > 1) {
+    MOAI_ASSIGN_OR_RETURN(
+        request.pipeline,
+        CutPipeline(facts, candidate.stages,
+                    static_cast<uint32_t>(candidate.stages * candidate.virtual_stages)));
+    request.mesh.axes.push_back({"stage", candidate.stages});
+    request.strategies.emplace_back();
+    for (Placement& input : request.inputs) input.push_back({});
+    for (Placement& output : request.outputs) output.push_back({});
+  }
   for (size_t axis = 0; axis < candidate.axes.size(); ++axis) {
     request.mesh.axes.push_back({candidate.axis_names[axis], candidate.axes[axis].extent});
     AxisAssignment assignment = AssignAxis(facts, candidate.axes[axis]);
@@ -146,16 +163,20 @@ PartitionRequest SearchSpace::RequestFor(const Candidate& candidate, bool sample
     AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
     request.strategies.push_back(AssignAxis(facts, time).nodes);
   }
-  const int64_t devices = sample ? 1 : request.mesh.DeviceCount();
-  for (int64_t device = 0; device < devices; ++device) request.devices.push_back(device);
+  // In a sample the first device of each stage stands for the others.
+  const int64_t devices = request.mesh.DeviceCount();
+  const int64_t step = sample ? devices / candidate.stages : 1;
+  for (int64_t device = 0; device < devices; device += step) request.devices.push_back(device);
   return request;
 }
 
 absl::StatusOr<StepCost> SearchSpace::EvaluateCandidate(const Candidate& candidate) const {
-  MOAI_ASSIGN_OR_RETURN(const PartitionedGraph partitioned,
-                        Partition(RequestFor(candidate, /*sample=*/true)));
+  MOAI_ASSIGN_OR_RETURN(const PartitionRequest request, RequestFor(candidate, /*sample=*/true));
+  MOAI_ASSIGN_OR_RETURN(const PartitionedGraph partitioned, Partition(request));
   return Evaluate(*request_.cluster, partitioned,
-                  {.overlap = request_.overlap, .micro_batches = candidate.micro_batches});
+                  {.overlap = request_.overlap,
+                   .micro_batches = candidate.micro_batches,
+                   .virtual_stages = candidate.virtual_stages});
 }
 
 absl::StatusOr<SearchResult> SearchSpace::Search() const {
@@ -188,6 +209,7 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
     size_t data_list;
     size_t model_list;
     Split split;
+    int64_t virtual_stages;
     double bound;
   };
   const auto make = [&](const Base& base, RecomputeMode mode, StateSharding state,
@@ -196,6 +218,8 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
     Candidate candidate;
     candidate.recompute = mode;
     candidate.micro_batches = micro_batches;
+    candidate.stages = base.split.stages;
+    candidate.virtual_stages = base.virtual_stages;
     if (base.split.data > 1) {
       candidate.axes.push_back(
           {.extent = base.split.data, .roles = data[base.data_list], .state = state});
@@ -209,17 +233,26 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
     return candidate;
   };
   std::vector<Base> bases;
-  for (const Split& split : SplitsOf(request_.devices, fixed)) {
+  for (const Split& split : SplitsOf(request_)) {
     const size_t data_count = data_lists.size();
     const size_t model_count = split.model > 1 ? model_lists.size() : 1;
     for (size_t i = 0; i < data_count; ++i) {
       for (size_t j = 0; j < model_count; ++j) {
-        Base base{i, j, split, 0};
-        const EvaluatedCandidate* evaluated = evaluate(
-            make(base, RecomputeMode::kNone, StateSharding::kNone, 1, data_lists, model_lists));
-        if (evaluated == nullptr) continue;
-        base.bound = evaluated->cost.seconds;
-        bases.push_back(base);
+        for (int64_t v : {1, 2, 4}) {
+          if ((split.stages == 1 && v > 1) || !Allows(fixed.virtual_stages, v)) continue;
+          Base base{i, j, split, v, 0};
+          const RoleList& list = data_lists[i];
+          const int64_t extent =
+              list.empty() ? 1 : PartOf(plain.roles()[list[0]].extent, split.data, 0);
+          // A pipeline is fastest with the most micro-batches, where it is not for their overhead.
+          const int64_t m = split.stages == 1 ? 1 : std::min(extent, kMostMicroBatches);
+          if (split.stages > 1 && (m < 2 || extent % m != 0)) continue;
+          const EvaluatedCandidate* evaluated = evaluate(
+              make(base, RecomputeMode::kNone, StateSharding::kNone, m, data_lists, model_lists));
+          if (evaluated == nullptr) continue;
+          base.bound = evaluated->cost.seconds * (split.stages == 1 ? 1 : 0.7);
+          bases.push_back(base);
+        }
       }
     }
   }
@@ -254,7 +287,7 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
         const int64_t extent =
             list.empty() ? 1 : PartOf(facts.roles()[list[0]].extent, base.split.data, 0);
         for (int64_t m = 1; m <= std::min(extent, kMostMicroBatches); ++m) {
-          if (extent % m != 0) continue;
+          if (extent % m != 0 || (base.split.stages > 1 && m < base.split.stages)) continue;
           const Candidate candidate = make(base, mode, state, m, data, model);
           if (!allowed(candidate, state)) continue;
           const size_t before = fitting.size();
@@ -262,7 +295,7 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
           if (evaluated == nullptr) continue;
           if (fitting.size() > before) {
             best = std::min(best, evaluated->cost.seconds);
-            break;  // more micro-batches are no faster
+            if (base.split.stages == 1) break;  // more micro-batches are no faster
           }
         }
       }
@@ -281,9 +314,31 @@ absl::StatusOr<SearchResult> SearchSpace::Search() const {
   return result;
 }
 
+int64_t SearchSpace::BatchPerDevice(const Candidate& candidate) const {
+  if (candidate.time_roles.empty()) return 1;
+  const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
+  int64_t extent = facts.roles()[candidate.time_roles[0]].extent;
+  for (size_t i = 0; i < candidate.axes.size(); ++i) {
+    if (candidate.axis_names[i] == "data") extent = PartOf(extent, candidate.axes[i].extent, 0);
+  }
+  return PartOf(extent, candidate.micro_batches, 0);
+}
+
+bool SearchSpace::Trains() const {
+  const GraphFacts& facts = *facts_[0];
+  for (uint32_t node = 0; node < facts.graph().nodes.size(); ++node) {
+    if (facts.update(node)) return true;
+  }
+  return false;
+}
+
 std::string SearchSpace::Describe(const Candidate& candidate) const {
   const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
   std::vector<std::string> words;
+  if (candidate.stages > 1) {
+    words.push_back(
+        absl::StrCat("stages=", candidate.stages, " of ", candidate.virtual_stages, " chunks"));
+  }
   for (size_t i = 0; i < candidate.axes.size(); ++i) {
     const AxisPolicy& axis = candidate.axes[i];
     std::vector<std::string> roles;

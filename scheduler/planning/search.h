@@ -30,6 +30,10 @@ struct Candidate {
   int64_t micro_batches = 1;
   std::vector<RoleId> time_roles;
   RecomputeMode recompute = RecomputeMode::kNone;
+  // Pipeline stages: an axis of its own, before the others. Chunks a stage has: more than one is
+  // the interleaved schedule.
+  int64_t stages = 1;
+  int64_t virtual_stages = 1;
 };
 
 struct EvaluatedCandidate {
@@ -41,6 +45,8 @@ struct EvaluatedCandidate {
 struct SearchConstraints {
   int64_t data = 0;   // devices along the axis that splits what comes with each step
   int64_t model = 0;  // devices along the other
+  int64_t stages = 0;
+  int64_t virtual_stages = 0;
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
@@ -56,6 +62,8 @@ struct SearchRequest {
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
   bool overlap = true;
+  // The most pipeline stages; 1: none.
+  int64_t most_stages = 1;
   SearchConstraints constraints;
 };
 
@@ -77,9 +85,13 @@ class SearchSpace {
   const GraphFacts& facts(RecomputeMode mode) const { return *facts_[size_t(mode)]; }
 
   // A candidate as a request to the partitioner, for all devices or for the first as a sample.
-  PartitionRequest RequestFor(const Candidate& candidate, bool sample) const;
+  absl::StatusOr<PartitionRequest> RequestFor(const Candidate& candidate, bool sample) const;
 
   std::string Describe(const Candidate& candidate) const;
+  // What comes with a step, of which a device has so much at once: samples, mostly.
+  int64_t BatchPerDevice(const Candidate& candidate) const;
+  // Whether the graph replaces state by what it computes: a training step.
+  bool Trains() const;
 
  private:
   using RoleList = std::vector<RoleId>;

@@ -106,7 +106,8 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
                    options.tcp ? "127.0.0.1:0" : absl::StrCat("unix:", directory, "/clients")),
       absl::StrCat("--worker_addresses=", workers),
       absl::StrCat("--address_file=", addresses),
-      "--wait_for_workers=1",
+      absl::StrCat("--wait_for_workers=", options.workers),
+      absl::StrCat("--devices_per_session=", options.devices_per_session),
   };
   command.insert(command.end(), options.server_flags.begin(), options.server_flags.end());
   MOAI_ASSIGN_OR_RETURN(cluster->server_, Spawn(command, log));
@@ -117,13 +118,19 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
              absl::StrCat("--device_memory=", options.device_memory),
              absl::StrCat("--socket_directory=", directory)};
   command.insert(command.end(), options.worker_flags.begin(), options.worker_flags.end());
-  MOAI_ASSIGN_OR_RETURN(cluster->worker_, Spawn(command, log));
+  for (int i = 0; i < options.workers; ++i) {
+    MOAI_ASSIGN_OR_RETURN(const pid_t process, Spawn(command, log));
+    cluster->workers_.push_back(process);
+  }
 
   // The server writes the file once clients can connect.
   const auto give_up = steady_clock::now() + kPatience;
   while (access(addresses.c_str(), R_OK) != 0) {
-    if (steady_clock::now() > give_up || waitpid(cluster->server_, nullptr, WNOHANG) != 0 ||
-        waitpid(cluster->worker_, nullptr, WNOHANG) != 0) {
+    bool ended = waitpid(cluster->server_, nullptr, WNOHANG) != 0;
+    for (const pid_t process : cluster->workers_) {
+      ended = ended || waitpid(process, nullptr, WNOHANG) != 0;
+    }
+    if (ended || steady_clock::now() > give_up) {
       return absl::InternalError(absl::StrCat("the cluster did not start:\n", cluster->Log()));
     }
     usleep(kPollMicroseconds);
@@ -134,23 +141,34 @@ absl::StatusOr<std::unique_ptr<Cluster>> Cluster::Start(const ClusterOptions& op
 }
 
 Cluster::~Cluster() {
-  StopWorker();
+  StopWorkers();
   StopServer();
   std::error_code ignored;
   fs::remove_all(directory_, ignored);
 }
 
 int Cluster::StopServer() { return Stop(server_); }
-int Cluster::StopWorker() { return Stop(worker_); }
+int Cluster::StopWorkers() {
+  int status = 0;
+  for (pid_t& process : workers_) {
+    const int one = Stop(process);
+    if (status == 0) status = one;
+  }
+  workers_.clear();
+  return status;
+}
 std::string Cluster::Log() const { return ReadAll(absl::StrCat(directory_, "/log")); }
 
 std::vector<pid_t> Cluster::executors() const {
   std::vector<pid_t> children;
   std::error_code error;
-  for (const auto& task : fs::directory_iterator(absl::StrCat("/proc/", worker_, "/task"), error)) {
-    std::istringstream list(ReadAll(task.path() / "children"));
-    pid_t child = 0;
-    while (list >> child) children.push_back(child);
+  for (const pid_t worker : workers_) {
+    const std::string tasks = absl::StrCat("/proc/", worker, "/task");
+    for (const auto& task : fs::directory_iterator(tasks, error)) {
+      std::istringstream list(ReadAll(task.path() / "children"));
+      pid_t child = 0;
+      while (list >> child) children.push_back(child);
+    }
   }
   return children;
 }

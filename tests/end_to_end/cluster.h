@@ -1,5 +1,5 @@
-// A real server and a real worker daemon, as processes of a test, on sockets in a directory of
-// their own.
+// A real server and real worker daemons, as processes of a test, on sockets in a directory of their
+// own.
 #ifndef MOAI_TESTS_END_TO_END_CLUSTER_H_
 #define MOAI_TESTS_END_TO_END_CLUSTER_H_
 
@@ -15,7 +15,9 @@
 namespace moai {
 
 struct ClusterOptions {
-  int devices = 1;
+  int workers = 1;
+  int devices = 1;  // of each worker
+  int devices_per_session = 1;
   std::string device_memory = "256MiB";
   int threads = 1;
   bool tcp = false;  // clients connect over loopback instead of a Unix socket
@@ -34,14 +36,16 @@ class Cluster {
   // Where clients connect.
   const std::string& address() const { return address_; }
   pid_t server() const { return server_; }
-  pid_t worker() const { return worker_; }
+  // The worker daemons, in the order of their start.
+  const std::vector<pid_t>& workers() const { return workers_; }
   // The executor processes that run now.
   std::vector<pid_t> executors() const;
   // What the processes have logged so far.
   std::string Log() const;
   // Sends SIGTERM and returns the process's exit status: a clean end is 0.
   int StopServer();
-  int StopWorker();
+  // Stops all; the first exit status that is not 0.
+  int StopWorkers();
 
  private:
   Cluster() = default;
@@ -49,7 +53,7 @@ class Cluster {
   std::string directory_;
   std::string address_;
   pid_t server_ = -1;
-  pid_t worker_ = -1;
+  std::vector<pid_t> workers_;
 };
 
 // Resident bytes of a process that are its own (not of files).

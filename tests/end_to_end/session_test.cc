@@ -173,6 +173,21 @@ TEST(SessionTest, ADeviceServesOneSessionAfterAnother) {
   }
 }
 
+TEST(SessionTest, AProgramMayStartAsSoonAsAnotherHasEnded) {
+  auto cluster = Cluster::Start({.server_flags = {"--stream_threads=4"}});
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  for (int i = 0; i < 200; ++i) {
+    auto session = GrpcSession::Connect({.address = (*cluster)->address()});
+    ASSERT_TRUE(session.ok()) << "session " << i << ": " << session.status();
+  }
+  // With a plan on its way while it ends.
+  for (int i = 0; i < 20; ++i) {
+    SessionClient client((*cluster)->address());
+    const ObjectId x = client.Upload({1, 2});
+    client.Add(x, x);
+  }
+}
+
 TEST(SessionTest, AClientThatDisappearsIsReaped) {
   auto cluster = Cluster::Start({.server_flags = {"--lease_seconds=1"}});
   ASSERT_TRUE(cluster.ok()) << cluster.status();
@@ -202,7 +217,7 @@ TEST(SessionTest, ProcessesEndCleanly) {
   auto client = std::make_unique<SessionClient>((*cluster)->address());
   const ObjectId x = client->Upload({1});
   EXPECT_THAT(client->Read(x, 1), ElementsAre(1));
-  EXPECT_EQ((*cluster)->StopWorker(), 0);
+  EXPECT_EQ((*cluster)->StopWorkers(), 0);
   EXPECT_THAT(client->session().Synchronize().message(),
               AnyOf(HasSubstr("worker"), HasSubstr("executor")));
   EXPECT_EQ((*cluster)->StopServer(), 0);

@@ -21,11 +21,11 @@ namespace {
 constexpr double kTolerance = 1e-9;
 
 // Extents that are told apart: batch 4, sequence 6, 2 key heads, ffn 24, vocabulary 22.
-models::LlamaConfig SmallLlama() {
+models::LlamaConfig SmallLlama(int64_t layers = 2) {
   return {.vocabulary = 22,
           .hidden = 16,
           .ffn = 24,
-          .layers = 2,
+          .layers = layers,
           .heads = 4,
           .kv_heads = 2,
           .sequence = 6,
@@ -42,6 +42,8 @@ struct Plan {
   RecomputeMode recompute = RecomputeMode::kNone;
   std::vector<int64_t> data_roles = {kBatch};  // extents
   std::vector<int64_t> model_roles = {};
+  int64_t stages = 1;
+  int64_t virtual_stages = 1;
 };
 
 class Model {
@@ -76,8 +78,13 @@ class Model {
           {.extent = plan.model, .roles = Roles(plan.recompute, plan.model_roles)});
       candidate.axis_names.push_back("model");
     }
-    const PartitionRequest request = space_.RequestFor(candidate, /*sample=*/false);
-    const absl::StatusOr<PlanRun> run = RunPartitioned(request, bindings_, kTolerance);
+    candidate.stages = plan.stages;
+    candidate.virtual_stages = plan.virtual_stages;
+    const absl::StatusOr<PartitionRequest> request =
+        space_.RequestFor(candidate, /*sample=*/false);
+    EXPECT_TRUE(request.ok()) << request.status();
+    if (!request.ok()) return {};
+    const absl::StatusOr<PlanRun> run = RunPartitioned(*request, bindings_, kTolerance);
     EXPECT_TRUE(run.ok()) << run.status();
     if (!run.ok()) return {};
     std::string line = plan.name + ":";
@@ -176,6 +183,32 @@ TEST_F(LlamaPlans, Recomputation) {
                 .data = 2,
                 .micro_batches = 2,
                 .recompute = RecomputeMode::kFull});
+}
+
+TEST_F(LlamaPlans, Pipeline) {
+  auto two = model_.Check({.name = "2 stages", .stages = 2});
+  EXPECT_GT(two["send"] + two["recv"], 0);
+  model_.Check({.name = "2 stages, four micro-batches", .micro_batches = 4, .stages = 2});
+  model_.Check({.name = "2 stages, full recomputation, two micro-batches",
+                .micro_batches = 2,
+                .recompute = RecomputeMode::kFull,
+                .stages = 2});
+  model_.Check({.name = "2 stages, data 2, tensor 2, ZeRO-1, two micro-batches",
+                .data = 2,
+                .model = 2,
+                .micro_batches = 2,
+                .state = StateSharding::kOptimizer,
+                .model_roles = {kHeads, kFfn, kVocabulary},
+                .stages = 2});
+}
+
+TEST(DeepLlamaPlans, InterleavedPipeline) {
+  Model model(SmallLlama(/*layers=*/4), kBatch, kVocabulary);
+  model.Check({.name = "2 stages, 2 chunks each, four micro-batches",
+               .micro_batches = 4,
+               .stages = 2,
+               .virtual_stages = 2});
+  model.Check({.name = "4 stages, four micro-batches", .micro_batches = 4, .stages = 4});
 }
 
 TEST_F(LlamaPlans, Combined) {

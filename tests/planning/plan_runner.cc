@@ -22,6 +22,32 @@ ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar) {
   return tensor;
 }
 
+int64_t StageOfInput(const PartitionRequest& request, size_t input) {
+  return request.pipeline.chunk_of_input[input] % request.pipeline.stages;
+}
+
+int64_t StageOfOutput(const PartitionRequest& request, size_t index) {
+  const Graph& graph = *request.graph;
+  const Output& output = graph.outputs[index];
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    const Input& input = graph.inputs[i];
+    const bool replaced = output.kind == OutputKind::kSlot && input.kind == InputKind::kSlot &&
+                          input.index == output.index;
+    if (replaced || input.value == output.value) return StageOfInput(request, i);
+  }
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const ValueId first = graph.nodes[i].first_output;
+    if (output.value >= first && output.value < first + graph.nodes[i].output_count) {
+      return request.pipeline.chunk_of_node[i] % request.pipeline.stages;
+    }
+  }
+  return 0;
+}
+
+ReferenceTensor EmptyLike(const ReferenceTensor& tensor) {
+  return ReferenceTensor::Zeros({tensor.type.dtype, Shape::Filled(tensor.type.shape.rank(), 0)});
+}
+
 }  // namespace
 
 std::vector<ReferenceTensor> StepBindings(const CapturedStep& step, int64_t ids, uint64_t seed) {
@@ -67,7 +93,12 @@ absl::StatusOr<PlanRun> RunPartitioned(const PartitionRequest& request,
         if (input.kind == InputKind::kFeed || input.kind == InputKind::kScalar) {
           layout = Replicated(request.mesh);
         }
-        run.bindings.push_back(CutFor(bindings[i], layout, int64_t(device)));
+        const bool here = !request.pipeline.used() || input.kind == InputKind::kFeed ||
+                          input.kind == InputKind::kScalar ||
+                          request.pipeline.chunk_of_input[i] == PipelineCut::kEveryStage ||
+                          StageOfInput(request, i) == request.mesh.Coordinate(device, 0);
+        run.bindings.push_back(here ? CutFor(bindings[i], layout, int64_t(device))
+                                    : EmptyLike(bindings[i]));
       } else {
         const size_t first = part.graph->scalar_count - part.constants.size();
         run.bindings.push_back(ScalarTensor(part.graph->values[input.value].dtype,
@@ -82,11 +113,19 @@ absl::StatusOr<PlanRun> RunPartitioned(const PartitionRequest& request,
   const auto results = InterpretDevices(runs);
   if (!results.ok()) return results.status();
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
+    // Of a pipeline, the devices of the one stage that has it.
+    Layout layout{request.mesh, request.outputs[i]};
     std::vector<ReferenceTensor> pieces;
-    for (const auto& outputs : *results) pieces.push_back(outputs[i]);
+    const int64_t devices = int64_t(results->size()) / request.pipeline.stages;
+    int64_t first = 0;
+    if (request.pipeline.used()) {
+      first = StageOfOutput(request, i) * devices;
+      layout.mesh.axes.erase(layout.mesh.axes.begin());
+      layout.placement.erase(layout.placement.begin());
+    }
+    for (int64_t k = 0; k < devices; ++k) pieces.push_back((*results)[size_t(first + k)][i]);
     absl::StatusOr<ReferenceTensor> whole =
-        JoinParts(pieces, request.types[graph.outputs[i].value], {request.mesh, request.outputs[i]},
-                  tolerance);
+        JoinParts(pieces, request.types[graph.outputs[i].value], layout, tolerance);
     if (!whole.ok()) {
       return absl::Status(whole.status().code(),
                           absl::StrCat("output ", i, ": ", whole.status().message()));

@@ -124,9 +124,9 @@ class HostileSocketTest : public ::testing::Test {
     // The neighbour has noticed nothing.
     EXPECT_THAT(bystander_->Read(bystander_->Add(x_, x_), 2), ElementsAre(2, 4));
     EXPECT_EQ(kill(cluster_->server(), 0), 0);
-    EXPECT_EQ(kill(cluster_->worker(), 0), 0);
+    EXPECT_EQ(kill(cluster_->workers().at(0), 0), 0);
     bystander_ = nullptr;
-    EXPECT_EQ(cluster_->StopWorker(), 0) << cluster_->Log();
+    EXPECT_EQ(cluster_->StopWorkers(), 0) << cluster_->Log();
     EXPECT_EQ(cluster_->StopServer(), 0) << cluster_->Log();
   }
 

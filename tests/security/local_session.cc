@@ -49,7 +49,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
   explicit Impl(int64_t device_memory)
       : planner_(MakeOneDevicePlanner()),
         runner_({.memory_bytes = device_memory, .device = {1}, .make_kernel = MakeCpuKernel},
-                &transfers_, this),
+                &structures_, &transfers_, this),
         core_(SettingsOf(device_memory), planner_.get(), this, this) {
     core_.OnExecutorReady({"unix:/nowhere"});
   }
@@ -77,6 +77,9 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
   size_t Send(const proto::ExecutorCommand& command) override {
     commands_.push_back(command.SerializeAsString());
     return commands_.back().size();
+  }
+  size_t SendTo(size_t /*executor*/, const proto::ExecutorCommand& command) override {
+    return Send(command);
   }
   // ClientSink
   void Send(const proto::ServerMessage& message) override {
@@ -112,7 +115,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
       while (!events_.empty()) {
         proto::ExecutorEvent event = std::move(events_.front());
         events_.pop_front();
-        internal_error_.Update(core_.OnExecutorEvent(event));
+        internal_error_.Update(core_.OnExecutorEvent(0, event));
       }
       core_.Flush();
     }
@@ -120,6 +123,7 @@ class LocalSession::Impl : public DeviceSink, public ClientSink, public EventSin
   }
 
   InstantTransfers transfers_;
+  StructureStore structures_;
   std::unique_ptr<Planner> planner_;
   CommandRunner runner_;
   SessionCore core_;

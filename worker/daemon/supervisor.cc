@@ -151,7 +151,9 @@ void Supervisor::StartWaiting() {
   std::deque<ExecutorProcess> still_waiting;
   for (ExecutorProcess& process : waiting_) {
     const bool busy = std::any_of(running_.begin(), running_.end(), [&](const auto& entry) {
-      return entry.second.device == process.device;
+      const std::vector<uint32_t>& taken = entry.second.devices;
+      return std::find_first_of(taken.begin(), taken.end(), process.devices.begin(),
+                                process.devices.end()) != taken.end();
     });
     if (busy) {
       still_waiting.push_back(std::move(process));
@@ -200,7 +202,7 @@ void Supervisor::Spawn(const ExecutorProcess& process) {
                                                                   ": ", strerror(why))));
     return;
   }
-  running_[process.executor] = {process.device, child, handle};
+  running_[process.executor] = {process.devices, child, handle};
   started_(process.executor, child);
 }
 

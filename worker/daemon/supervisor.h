@@ -20,14 +20,14 @@ namespace moai {
 // What to run for one executor.
 struct ExecutorProcess {
   uint64_t executor = 0;
-  uint32_t device = 0;
+  std::vector<uint32_t> devices;
   std::string program;                 // path of the binary
   std::vector<std::string> arguments;  // after the program's name
   std::string input;                   // what it reads from its standard input, to the end
 };
 
-// One process at a time on each device: the next one waits until the one before has ended, so that
-// its memory is free. Processes die with this process, however it ends.
+// One process at a time on each device: the next one waits until those before have ended, so that
+// their memory is free. Processes die with this process, however it ends.
 //
 // Thread-safe. Owns the thread that starts and reaps: the kernel ties the children to it.
 class Supervisor {
@@ -48,7 +48,7 @@ class Supervisor {
 
  private:
   struct Running {
-    uint32_t device = 0;
+    std::vector<uint32_t> devices;
     pid_t process = -1;
     int handle = -1;  // a pidfd
     bool stopped = false;

@@ -56,7 +56,7 @@ class Log {
 
 ExecutorProcess Shell(uint64_t executor, uint32_t device, std::string script,
                       std::string input = "") {
-  return {executor, device, "/bin/sh", {"-c", std::move(script)}, std::move(input)};
+  return {executor, {device}, "/bin/sh", {"-c", std::move(script)}, std::move(input)};
 }
 
 TEST(SupervisorTest, TellsHowAProcessEnded) {
@@ -79,7 +79,7 @@ TEST(SupervisorTest, GivesTheInputToTheProcess) {
 TEST(SupervisorTest, TellsWhatCannotStart) {
   Log log;
   Supervisor supervisor(log.started(), log.exited());
-  supervisor.Start({1, 0, "/nonexistent/program", {}, ""});
+  supervisor.Start({1, {0}, "/nonexistent/program", {}, ""});
   EXPECT_THAT(log.WaitExited(1).message(), HasSubstr("/nonexistent/program"));
 }
 

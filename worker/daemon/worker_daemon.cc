@@ -176,21 +176,27 @@ absl::Status WorkerDaemon::Impl::OnCommand(absl::string_view message) {
 }
 
 void WorkerDaemon::Impl::StartExecutor(const proto::StartExecutor& start) {
-  if (start.device() >= options_.devices.size()) {
+  for (const uint32_t device : start.devices()) {
+    if (device < options_.devices.size()) continue;
     OnExited(start.executor(),
-             absl::InvalidArgumentError(absl::StrCat("start.device: ", start.device(),
-                                                     " is not one of ", options_.devices.size())));
+             absl::InvalidArgumentError(absl::StrCat("start.devices: ", device, " is not one of ",
+                                                     options_.devices.size())));
     return;
   }
-  const WorkerDevice& device = options_.devices[start.device()];
   proto::ExecutorConfig config;
   config.set_server_address(options_.server_address);
   config.set_secret(start.secret());
   config.set_executor(start.executor());
   config.set_label(start.label());
-  config.mutable_device()->set_kind("cpu");
-  config.mutable_device()->set_memory_bytes(uint64_t(device.memory_bytes));
-  config.mutable_device()->set_threads(uint32_t(device.threads));
+  for (const uint32_t position : start.devices()) {
+    const WorkerDevice& device = options_.devices[position];
+    proto::DeviceDescription* description = config.add_devices();
+    description->set_kind("cpu");
+    description->set_memory_bytes(uint64_t(device.memory_bytes));
+    description->set_threads(uint32_t(device.threads));
+  }
+  *config.mutable_shape() = start.shape();
+  config.set_peer_host(options_.peer_host);
   config.add_transfer_addresses(
       absl::StrCat("unix:", options_.socket_directory, "/executor-", start.executor()));
   config.add_transfer_addresses(absl::StrCat(options_.transfer_host, ":0"));
@@ -198,7 +204,10 @@ void WorkerDaemon::Impl::StartExecutor(const proto::StartExecutor& start) {
   std::vector<std::string> arguments = {"--executor"};
   arguments.insert(arguments.end(), options_.executor_arguments.begin(),
                    options_.executor_arguments.end());
-  supervisor_.Start({start.executor(), start.device(), options_.program, std::move(arguments),
+  supervisor_.Start({start.executor(),
+                     {start.devices().begin(), start.devices().end()},
+                     options_.program,
+                     std::move(arguments),
                      config.SerializeAsString()});
 }
 

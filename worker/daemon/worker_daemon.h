@@ -1,5 +1,5 @@
 // The daemon of one node: offers its devices to a server, and runs an executor process for each
-// session that the server places on one.
+// session that the server places on some of them.
 #ifndef MOAI_WORKER_DAEMON_WORKER_DAEMON_H_
 #define MOAI_WORKER_DAEMON_WORKER_DAEMON_H_
 
@@ -27,6 +27,7 @@ struct WorkerOptions {
   std::vector<std::string> executor_arguments;  // beside that
   std::string socket_directory;                 // for the executors' Unix sockets
   std::string transfer_host = "127.0.0.1";      // where executors listen for clients of other hosts
+  std::string peer_host = "127.0.0.1";          // and for the session's executors on other workers
   bool allow_insecure_remote = false;
 };
 

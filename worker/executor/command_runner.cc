@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "graph/serialize.h"
 #include "wire/status_proto.h"
 
 namespace moai {
@@ -24,9 +23,13 @@ steady_clock::time_point ExpiryOf(const proto::Ticket& ticket) {
 
 }  // namespace
 
-CommandRunner::CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers,
-                             EventSink* events)
-    : core_(options), transfers_(transfers), events_(events) {}
+CommandRunner::CommandRunner(const ExecutorOptions& options, StructureStore* structures,
+                             BulkTransfers* transfers, EventSink* events, DevicePosition position)
+    : core_(options),
+      position_(position),
+      structures_(structures),
+      transfers_(transfers),
+      events_(events) {}
 
 absl::Status CommandRunner::Run(absl::string_view bytes) {
   if (!command_.ParseFromArray(bytes.data(), int(bytes.size()))) {
@@ -51,12 +54,9 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
     case proto::ExecutorCommand::kLoadStructure:
       status = RunLoadStructure(command_.load_structure());
       break;
-    case proto::ExecutorCommand::kLoadProgram: {
-      const proto::LoadProgram& load = command_.load_program();
-      // Steps of a program that could not be loaded tell why.
-      core_.LoadProgram(load.program(), load.structure(), load.sizes()).IgnoreError();
+    case proto::ExecutorCommand::kLoadProgram:
+      status = RunLoadProgram(command_.load_program());
       break;
-    }
     case proto::ExecutorCommand::kUnloadProgram:
       core_.UnloadProgram(command_.unload_program().program());
       break;
@@ -66,8 +66,13 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
     case proto::ExecutorCommand::kSynchronize:
       RunSynchronize(command_.synchronize());
       break;
+    case proto::ExecutorCommand::kRename:
+      core_.Rename(command_.rename().from(), command_.rename().to());
+      break;
     case proto::ExecutorCommand::kCloseTicket:
       break;  // as soon as it came (executor_process.cc): a step may wait for it
+    case proto::ExecutorCommand::kConnectPeers:
+      return absl::OkStatus();  // before the first command (executor_process.cc); not counted
     case proto::ExecutorCommand::KIND_NOT_SET:
       status = absl::InvalidArgumentError("executor command: its kind is not set or not known");
   }
@@ -111,7 +116,7 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
     feeds_.push_back(
         {{reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, feed.uploaded()});
   }
-  step_ = execute.step();
+  if (execute.step() != 0) step_ = execute.step();
   FlushAnswers();  // the step may be long
   core_
       .Execute({.step = execute.step(),
@@ -123,10 +128,11 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
                 .feeds = feeds_,
                 .first_output = execute.first_output()})
       .IgnoreError();  // poisons its outputs
-  return absl::OkStatus();
+  return core_.link_status();
 }
 
 void CommandRunner::RunRead(const proto::ExecutorRead& read) {
+  if (read.rank() != position_.rank) return;
   ReadView view = core_.Read(read.id());
   if (view.status.ok() && read.has_ticket()) {
     auto gate = std::make_shared<TransferGate>(ExpiryOf(read.ticket()));
@@ -150,7 +156,15 @@ absl::Status CommandRunner::RunUpload(const proto::ExecutorUpload& upload) {
   if (!IsValid(Dtype(upload.dtype())) || upload.shape_size() > kMaxRank) {
     return absl::InvalidArgumentError("upload.dtype, upload.shape: no tensor has these");
   }
-  const TensorType type{Dtype(upload.dtype()), Shape(absl::Span<const int64_t>(upload.shape()))};
+  TensorType type{Dtype(upload.dtype()), Shape(absl::Span<const int64_t>(upload.shape()))};
+  if (upload.rank() != position_.rank) {
+    type.shape = Shape::Filled(type.shape.rank(), 0);
+    const std::string zeros(size_t(type.bytes()), '\0');  // a number has an element nevertheless
+    core_
+        .Upload(upload.id(), type, {reinterpret_cast<const std::byte*>(zeros.data()), zeros.size()})
+        .IgnoreError();
+    return absl::OkStatus();
+  }
   if (!upload.has_ticket()) {
     const std::string& bytes = upload.inline_bytes();
     core_
@@ -186,8 +200,29 @@ void CommandRunner::RunSynchronize(const proto::Synchronize& synchronize) {
 }
 
 absl::Status CommandRunner::RunLoadStructure(const proto::LoadStructure& load) {
-  MOAI_ASSIGN_OR_RETURN(Graph graph, ParseGraph(load.graph()));
-  core_.LoadStructure(load.structure(), std::move(graph)).IgnoreError();  // its steps tell why
+  MOAI_ASSIGN_OR_RETURN(std::shared_ptr<const Structure> structure,
+                        structures_->Get(load.structure(), load.graph()));
+  core_.LoadStructure(load.structure(), std::move(structure)).IgnoreError();  // its steps tell why
+  return absl::OkStatus();
+}
+
+absl::Status CommandRunner::RunLoadProgram(const proto::LoadProgram& load) {
+  if (position_.local >= uint32_t(load.devices_size())) {
+    return absl::InvalidArgumentError(absl::StrCat("load_program.devices: has ",
+                                                   load.devices_size(), ", none for device ",
+                                                   position_.local, " of this executor"));
+  }
+  const proto::DeviceProgram& device = load.devices(int(position_.local));
+  ProgramPart part{.graph = load.graph(),
+                   .structure = device.structure(),
+                   .sizes = device.sizes(),
+                   .collectives = load.collectives()};
+  for (const proto::DeviceGroup& group : device.groups()) {
+    part.groups.emplace_back(group.ranks().begin(), group.ranks().end());
+  }
+  for (const uint64_t bits : device.constants()) part.constants.push_back({.i64 = int64_t(bits)});
+  // Steps of a program that could not be loaded tell why.
+  core_.LoadProgram(load.program(), std::move(part)).IgnoreError();
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
-// Runs the server's commands on an ExecutorCore and collects what is to be told. Knows messages,
-// but no transport.
+// Runs the server's commands on the ExecutorCore of one device and collects what is to be told.
+// Knows messages, but no transport.
 #ifndef MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
 #define MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
 
@@ -38,13 +38,22 @@ class EventSink {
   virtual void Flush() = 0;
 };
 
+// Which device of the session this is.
+struct DevicePosition {
+  uint32_t rank = 0;   // among all devices of the session
+  uint32_t local = 0;  // among those of this process
+};
+
 // One thread calls everything; the sink and the transfers outlive this.
 class CommandRunner {
  public:
-  CommandRunner(const ExecutorOptions& options, BulkTransfers* transfers, EventSink* events);
+  // `structures` is what the devices of the process share, and outlives this.
+  CommandRunner(const ExecutorOptions& options, StructureStore* structures,
+                BulkTransfers* transfers, EventSink* events, DevicePosition position = {});
 
-  // Runs one serialised ExecutorCommand. An error means that the server broke the protocol; what
-  // goes wrong with a step or tensor is told at its reads.
+  // Runs one serialised ExecutorCommand. An error means that the server broke the protocol, or that
+  // the devices cannot reach each other; what goes wrong with a step or tensor is told at its
+  // reads.
   absl::Status Run(absl::string_view command);
   // After the last command at hand: sends answers that somebody waits for, if there are any, and
   // with them how far this has come.
@@ -66,9 +75,12 @@ class CommandRunner {
   absl::Status RunUpload(const proto::ExecutorUpload& upload);
   void RunSynchronize(const proto::Synchronize& synchronize);
   absl::Status RunLoadStructure(const proto::LoadStructure& load);
+  absl::Status RunLoadProgram(const proto::LoadProgram& load);
   void ReportProgress();
 
   ExecutorCore core_;
+  const DevicePosition position_;
+  StructureStore* const structures_;
   BulkTransfers* const transfers_;
   EventSink* const events_;
   uint64_t commands_ = 0;

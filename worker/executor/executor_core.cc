@@ -19,6 +19,7 @@ void MakeValid(const TensorType& type, std::byte* bytes) {
 }
 
 absl::Status WithStep(uint64_t step, const absl::Status& status) {
+  if (step == 0) return status;
   return absl::Status(status.code(), absl::StrCat("step ", step, ": ", status.message()));
 }
 
@@ -39,21 +40,9 @@ ExecutorCore::~ExecutorCore() {
   FreeArena();
 }
 
-absl::Status ExecutorCore::LoadStructure(uint32_t id, Graph graph) {
-  auto structure = std::make_unique<Structure>();
-  structure->graph = std::move(graph);
-  structure->scalars.resize(structure->graph.scalar_count);
-  for (const Output& output : structure->graph.outputs) {
-    if (output.kind == OutputKind::kSlot) structure->written.push_back(output.index);
-  }
-  auto compiled = CompileStructure(structure->graph);
-  if (compiled.ok()) {
-    structure->compiled = *std::move(compiled);
-  } else {
-    structure->status = compiled.status();
-  }
-  absl::Status status = structure->status;
-  structures_[id] = std::move(structure);
+absl::Status ExecutorCore::LoadStructure(uint32_t id, std::shared_ptr<const Structure> content) {
+  absl::Status status = content->status;
+  structures_[id] = std::move(content);
   return status;
 }
 
@@ -62,29 +51,35 @@ void ExecutorCore::UnloadStructure(uint32_t id) {
   structures_.erase(id);
 }
 
-absl::Status ExecutorCore::LoadProgram(uint32_t id, uint32_t structure_id,
-                                       absl::Span<const int64_t> sizes) {
+absl::Status ExecutorCore::LoadProgram(uint32_t id, ProgramPart part) {
   LoadedProgramEntry& entry = programs_[id];
-  entry = {.structure = structure_id};
-  auto make = [&]() -> absl::StatusOr<std::unique_ptr<LoadedProgram>> {
-    auto structure = structures_.find(structure_id);
-    if (structure == structures_.end()) {
-      return absl::NotFoundError(absl::StrCat("structure ", structure_id, " has not been loaded"));
-    }
-    MOAI_RETURN_IF_ERROR(structure->second->status);
-    MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types,
-                          InferGraph(structure->second->graph, sizes));
-    MOAI_ASSIGN_OR_RETURN(Program program, InstantiateProgram(*structure->second->compiled, sizes,
-                                                              types, options_.device));
-    return LoadedProgram::Make(std::move(program), options_.make_kernel, options_.device);
-  };
-  auto made = make();
+  entry = {.graph = part.graph, .structure = part.structure, .collectives = part.collectives};
+  auto made = MakeProgram(part);
+  entry.constants = std::move(part.constants);
   if (made.ok()) {
     entry.program = *std::move(made);
   } else {
     entry.status = made.status();
   }
   return entry.status;
+}
+
+absl::StatusOr<std::unique_ptr<LoadedProgram>> ExecutorCore::MakeProgram(const ProgramPart& part) {
+  auto found = structures_.find(part.structure);
+  if (found == structures_.end()) {
+    return absl::NotFoundError(absl::StrCat("structure ", part.structure, " has not been loaded"));
+  }
+  const Structure& structure = *found->second;
+  MOAI_RETURN_IF_ERROR(structure.status);
+  if (part.constants.size() > structure.graph.scalar_count) {
+    return absl::InvalidArgumentError(absl::StrCat(part.constants.size(), " constants came for ",
+                                                   structure.graph.scalar_count, " scalars"));
+  }
+  MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(structure.graph, part.sizes));
+  MOAI_ASSIGN_OR_RETURN(
+      Program program, InstantiateProgram(*structure.compiled, part.sizes, types, options_.device));
+  return LoadedProgram::Make(std::move(program), options_.make_kernel, options_.device,
+                             options_.peers, part.groups);
 }
 
 void ExecutorCore::UnloadProgram(uint32_t program) { programs_.erase(program); }
@@ -117,6 +112,21 @@ absl::Status ExecutorCore::Ready(Object& object) {
     }
   }
   return object.status;
+}
+
+void ExecutorCore::Rename(uint64_t from, uint64_t to) {
+  Object content;
+  if (auto found = objects_.find(from); found != objects_.end()) {
+    content = std::move(found->second);
+    objects_.erase(found);
+  } else {
+    content.status = absl::InternalError(absl::StrCat("id ", from, " names no value or slot"));
+  }
+  Object& object = objects_[to];  // stays where it is: graphs have resolved it
+  WaitForReaders(object);
+  const bool is_slot = object.is_slot;
+  object = std::move(content);
+  object.is_slot = is_slot;
 }
 
 void ExecutorCore::WaitForReaders(Object& object) {
@@ -200,12 +210,11 @@ absl::Status ExecutorCore::Execute(const StepCommand& command) {
     return absl::InternalError(
         absl::StrCat("step ", command.step, ": program ", command.program, " has not been loaded"));
   }
-  absl::Status status = TakeBindings(command, *structure->second);
-  if (status.ok()) status = entry->second.status;
-  if (status.ok()) status = RunStep(command, *entry->second.program, *structure->second);
+  Bindings& bindings = bindings_[entry->second.graph];
+  const absl::Status status = RunStep(command, entry->second, *structure->second, bindings);
   fresh_.clear();
   if (!status.ok()) {
-    Poison(command, *structure->second, status);
+    Poison(command, *structure->second, bindings, status);
     first_error_.Update(status);
   }
   for (const FeedSource& feed : command.feeds) {
@@ -214,49 +223,72 @@ absl::Status ExecutorCore::Execute(const StepCommand& command) {
   return status;
 }
 
-absl::Status ExecutorCore::TakeBindings(const StepCommand& command, Structure& structure) {
+absl::Status ExecutorCore::TakeBindings(const StepCommand& command, const LoadedProgramEntry& entry,
+                                        const Structure& structure, Bindings& bindings) {
+  // The client's scalars; the structure's last ones are the program's own.
+  const size_t own = std::min<size_t>(entry.constants.size(), structure.graph.scalar_count);
+  bindings.scalars.resize(structure.graph.scalar_count - own);
   for (const ScalarUpdate& update : command.scalars) {
-    if (update.position < structure.scalars.size()) {
-      structure.scalars[update.position] = update.value;
+    if (update.position < bindings.scalars.size()) {
+      bindings.scalars[update.position] = update.value;
     }
   }
   if (!command.same_slots) {
-    structure.slots.clear();
-    structure.resolved_at = 0;
+    bindings.slots.clear();
+    bindings.resolved_at = 0;
     for (const ObjectRange& range : command.slots) {
-      if (range.count > structure.graph.slot_count - structure.slots.size()) break;
-      for (uint64_t i = 0; i < range.count; ++i) structure.slots.push_back(range.first + i);
+      if (range.count > structure.graph.slot_count - bindings.slots.size()) break;
+      for (uint64_t i = 0; i < range.count; ++i) bindings.slots.push_back(range.first + i);
     }
   }
-  if (structure.slots.size() != structure.graph.slot_count) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("step ", command.step, ": ", structure.slots.size(), " slots bound, expected ",
-                     structure.graph.slot_count));
+  if (bindings.slots.size() != structure.graph.slot_count) {
+    return absl::InvalidArgumentError(absl::StrCat("step ", command.step, ": ",
+                                                   bindings.slots.size(), " slots bound, expected ",
+                                                   structure.graph.slot_count));
   }
   return absl::OkStatus();
 }
 
-absl::Status ExecutorCore::RunStep(const StepCommand& command, LoadedProgram& program,
-                                   Structure& structure) {
+absl::Status ExecutorCore::Prepare(const StepCommand& command, const LoadedProgramEntry& entry,
+                                   const Structure& structure, Bindings& bindings) {
+  MOAI_RETURN_IF_ERROR(TakeBindings(command, entry, structure, bindings));
+  MOAI_RETURN_IF_ERROR(entry.status);
+  LoadedProgram& program = *entry.program;
   MOAI_RETURN_IF_ERROR(EnsureArena(program.memory()));
   program.SetArena(arena_);
   MOAI_RETURN_IF_ERROR(MakeFresh(program));
-  MOAI_RETURN_IF_ERROR(BindSlots(program, structure));
+  MOAI_RETURN_IF_ERROR(BindSlots(program, bindings));
   MOAI_RETURN_IF_ERROR(BindValues(command, program));
   MOAI_RETURN_IF_ERROR(BindFeeds(command, program));
-  for (size_t i = 0; i < structure.scalars.size(); ++i) {
-    program.WriteScalar(i, structure.scalars[i]);
+  const size_t client_scalars = bindings.scalars.size();
+  for (size_t i = 0; i < client_scalars; ++i) program.WriteScalar(i, bindings.scalars[i]);
+  for (size_t i = 0; i < entry.constants.size(); ++i) {
+    program.WriteScalar(client_scalars + i, entry.constants[i]);
   }
-  if (absl::Status status = program.RunToCommit(); !status.ok()) {
-    return WithStep(command.step, status);
+  return absl::OkStatus();
+}
+
+absl::Status ExecutorCore::RunStep(const StepCommand& command, const LoadedProgramEntry& entry,
+                                   const Structure& structure, Bindings& bindings) {
+  DevicePeers* const peers = options_.peers;
+  const bool together = peers != nullptr && entry.collectives;
+  absl::Status status = Prepare(command, entry, structure, bindings);
+  // None waits in a collective for one that cannot begin.
+  if (together) MOAI_RETURN_IF_ERROR(peers->Agree(status));
+  if (status.ok()) {
+    const OnError on_error = together ? OnError::kGoOn : OnError::kStop;
+    status = WithStep(command.step, entry.program->RunToCommit(on_error));
   }
+  if (peers != nullptr) status = peers->Agree(status);
+  MOAI_RETURN_IF_ERROR(status);
   // Reads of the old content of a slot end before the slot is written.
   for (uint32_t slot : structure.written) {
-    Object* object = structure.resolved[slot];
+    Object* object = bindings.resolved[slot];
     if (object != nullptr && !object->readers.empty()) WaitForReaders(*object);
   }
-  program.RunFromCommit();
-  Commit(command, program, structure);
+  entry.program->RunFromCommit();
+  if (together) MOAI_RETURN_IF_ERROR(peers->status());
+  Commit(command, *entry.program, bindings);
   return absl::OkStatus();
 }
 
@@ -296,34 +328,34 @@ absl::Status ExecutorCore::MakeFresh(LoadedProgram& program) {
   return absl::OkStatus();
 }
 
-void ExecutorCore::ResolveSlots(Structure& structure) {
-  if (structure.resolved_at != slots_erased_) {
-    structure.resolved.assign(structure.slots.size(), nullptr);
-    structure.resolved_at = slots_erased_;
+void ExecutorCore::ResolveSlots(Bindings& bindings) {
+  if (bindings.resolved_at != slots_erased_) {
+    bindings.resolved.assign(bindings.slots.size(), nullptr);
+    bindings.resolved_at = slots_erased_;
   }
-  for (size_t i = 0; i < structure.slots.size(); ++i) {
-    if (structure.resolved[i] != nullptr) continue;
-    Object* object = Find(structure.slots[i]);
+  for (size_t i = 0; i < bindings.slots.size(); ++i) {
+    if (bindings.resolved[i] != nullptr) continue;
+    Object* object = Find(bindings.slots[i]);
     if (object != nullptr) object->is_slot = true;
-    structure.resolved[i] = object;
+    bindings.resolved[i] = object;
   }
 }
 
-absl::Status ExecutorCore::BindSlots(LoadedProgram& program, Structure& structure) {
-  ResolveSlots(structure);
+absl::Status ExecutorCore::BindSlots(LoadedProgram& program, Bindings& bindings) {
+  ResolveSlots(bindings);
   const Program& p = program.program();
   for (size_t i = 0; i < p.slot_types.size(); ++i) {
     if (p.slot_created[i]) continue;
-    Object* object = structure.resolved[i];
+    Object* object = bindings.resolved[i];
     if (object == nullptr) {
       return absl::NotFoundError(
-          absl::StrCat("slot binding ", i, ": id ", structure.slots[i], " does not exist"));
+          absl::StrCat("slot binding ", i, ": id ", bindings.slots[i], " does not exist"));
     }
     MOAI_RETURN_IF_ERROR(Ready(*object));
     if (object->bytes->size() != p.slot_types[i].bytes()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("slot binding ", i, ": id ", structure.slots[i], " is ",
-                       ToString(object->type), ", expected ", ToString(p.slot_types[i])));
+      return absl::InvalidArgumentError(absl::StrCat("slot binding ", i, ": id ", bindings.slots[i],
+                                                     " is ", ToString(object->type), ", expected ",
+                                                     ToString(p.slot_types[i])));
     }
     program.SetSlot(i, object->bytes->data());
   }
@@ -389,7 +421,7 @@ absl::Status ExecutorCore::BindFeeds(const StepCommand& command, LoadedProgram& 
 }
 
 void ExecutorCore::Commit(const StepCommand& command, const LoadedProgram& program,
-                          Structure& structure) {
+                          const Bindings& bindings) {
   const Program& p = program.program();
   size_t next = 0;
   for (size_t i = 0; i < p.output_types.size(); ++i) {
@@ -400,7 +432,7 @@ void ExecutorCore::Commit(const StepCommand& command, const LoadedProgram& progr
   }
   for (size_t i = 0; i < p.slot_types.size(); ++i) {
     if (!p.slot_created[i]) continue;
-    Object& object = objects_[structure.slots[i]];
+    Object& object = objects_[bindings.slots[i]];
     object.type = p.slot_types[i];
     object.bytes = std::move(fresh_[next++]);
     object.status = absl::OkStatus();
@@ -408,17 +440,17 @@ void ExecutorCore::Commit(const StepCommand& command, const LoadedProgram& progr
   }
 }
 
-void ExecutorCore::Poison(const StepCommand& command, Structure& structure,
-                          const absl::Status& status) {
+void ExecutorCore::Poison(const StepCommand& command, const Structure& structure,
+                          const Bindings& bindings, const absl::Status& status) {
   uint64_t id = command.first_output;
   for (const Output& output : structure.graph.outputs) {
     if (output.kind == OutputKind::kValue) {
       Object& object = objects_[id++];
       object.bytes = nullptr;
       object.status = status;
-    } else if (output.index < structure.slots.size()) {
+    } else if (output.index < bindings.slots.size()) {
       // Slots that exist stay as they are; those that the step would have created are poisoned.
-      auto [object, inserted] = objects_.try_emplace(structure.slots[output.index]);
+      auto [object, inserted] = objects_.try_emplace(bindings.slots[output.index]);
       if (inserted) object->second.status = status;
     }
   }

@@ -2,9 +2,10 @@
 // programs, and the arena they share. Knows no transport.
 //
 // A step whose data is bad, or that depends on one, poisons what it would have made and leaves
-// every slot as it was. Nothing here ends the process.
+// every slot as it was. Nothing here ends the process. Where a session has several devices, a step
+// commits on all of them or on none: they agree before its first donated write.
 //
-// One thread (the executor's) calls everything. Threads that move bulk bytes hold the Bytes and
+// One thread (the device's) calls everything. Threads that move bulk bytes hold the Bytes and
 // gates they were given and touch nothing else.
 #ifndef MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_
 #define MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_
@@ -21,8 +22,11 @@
 #include "absl/types/span.h"
 #include "graph/graph.h"
 #include "program/compile.h"
+#include "program/device_graph.h"
 #include "worker/executor/device_memory.h"
+#include "worker/executor/device_peers.h"
 #include "worker/executor/loaded_program.h"
+#include "worker/executor/structure_store.h"
 #include "worker/executor/transfer_gate.h"
 #include "worker/kernels/kernel.h"
 
@@ -32,6 +36,7 @@ struct ExecutorOptions {
   int64_t memory_bytes = 0;
   DeviceShape device;
   KernelFactory make_kernel = nullptr;
+  DevicePeers* peers = nullptr;  // outlives the core; null: the session has no other device
 };
 
 // Memory of one object. Freed when the last holder lets go.
@@ -71,14 +76,25 @@ struct FeedSource {
 };
 
 struct StepCommand {
-  uint64_t step = 0;
+  uint64_t step = 0;  // 0: none that the client knows by a number
   uint32_t program = 0;
-  bool same_slots = false;  // as in the last step of the same structure
+  bool same_slots = false;  // as in the last step of the same graph
   absl::Span<const ObjectRange> slots;
   absl::Span<const ObjectRange> values;
-  absl::Span<const ScalarUpdate> scalars;  // that changed since the last step of the structure
+  absl::Span<const ScalarUpdate> scalars;  // that changed since the last step of the graph
   absl::Span<const FeedSource> feeds;
   uint64_t first_output = 0;
+};
+
+// A structure placed on this device (program/device_graph.h).
+struct ProgramPart {
+  // The client's graph: programs of one graph remember its slots and scalars together. 0: none.
+  uint32_t graph = 0;
+  uint32_t structure = 0;
+  absl::Span<const int64_t> sizes;
+  std::vector<DeviceGroup> groups;
+  std::vector<Scalar> constants;
+  bool collectives = false;  // of any device: all must be ready before one begins
 };
 
 // The content of an object at one moment. `bytes` is null where status is an error.
@@ -99,10 +115,10 @@ class ExecutorCore {
   explicit ExecutorCore(const ExecutorOptions& options);
   ~ExecutorCore();
 
-  // `structure` names it in LoadProgram. The graph has been verified by whoever sends it.
-  absl::Status LoadStructure(uint32_t structure, Graph graph);
+  // `structure` names it in LoadProgram.
+  absl::Status LoadStructure(uint32_t structure, std::shared_ptr<const Structure> content);
   void UnloadStructure(uint32_t structure);  // with its programs
-  absl::Status LoadProgram(uint32_t program, uint32_t structure, absl::Span<const int64_t> sizes);
+  absl::Status LoadProgram(uint32_t program, ProgramPart part);
   void UnloadProgram(uint32_t program);
 
   // The step's own failure: outputs hold it already. Never blocks but for uploads that the step
@@ -122,6 +138,14 @@ class ExecutorCore {
 
   void Release(ObjectRange range);
 
+  // Makes the content of `from` that of `to`, which may be new. Waits for reads of what `to` was.
+  void Rename(uint64_t from, uint64_t to);
+
+  // Not OK once the devices cannot reach each other: no later step can run.
+  absl::Status link_status() const {
+    return options_.peers == nullptr ? absl::OkStatus() : options_.peers->status();
+  }
+
   // The first error of a step since the last call.
   absl::Status TakeFirstError();
 
@@ -134,41 +158,48 @@ class ExecutorCore {
     TensorType type;
     std::shared_ptr<Bytes> bytes;           // null where poisoned
     absl::Status status;                    // the poison
-    bool is_slot = false;                   // some structure has resolved it
+    bool is_slot = false;                   // some graph has resolved it
     std::shared_ptr<TransferGate> arrival;  // not null until its bytes have been waited for
     std::vector<std::shared_ptr<TransferGate>> readers;
   };
 
-  struct Structure {
-    Graph graph;
-    std::shared_ptr<const ProgramTemplate> compiled;
-    absl::Status status;            // why it could not be compiled
-    std::vector<uint32_t> written;  // slot bindings that a step replaces
-    std::vector<uint64_t> slots;    // ids, as of its last step
+  // What steps of one graph of the client may leave out.
+  struct Bindings {
+    std::vector<uint64_t> slots;    // ids, as of the last step
     std::vector<Object*> resolved;  // the same, null where the object does not exist yet
     uint64_t resolved_at = 0;       // value of slots_erased_ then
     std::vector<Scalar> scalars;
   };
 
   struct LoadedProgramEntry {
+    uint32_t graph = 0;
     uint32_t structure = 0;
     absl::Status status;
     std::unique_ptr<LoadedProgram> program;
+    std::vector<Scalar> constants;
+    bool collectives = false;
   };
 
-  absl::Status RunStep(const StepCommand& command, LoadedProgram& program, Structure& structure);
-  // Remembers what later steps of the structure will not repeat.
-  absl::Status TakeBindings(const StepCommand& command, Structure& structure);
-  void ResolveSlots(Structure& structure);
-  absl::Status BindSlots(LoadedProgram& program, Structure& structure);
+  absl::StatusOr<std::unique_ptr<LoadedProgram>> MakeProgram(const ProgramPart& part);
+  absl::Status RunStep(const StepCommand& command, const LoadedProgramEntry& entry,
+                       const Structure& structure, Bindings& bindings);
+  // Everything before the first instruction.
+  absl::Status Prepare(const StepCommand& command, const LoadedProgramEntry& entry,
+                       const Structure& structure, Bindings& bindings);
+  // Remembers what later steps of the graph will not repeat.
+  absl::Status TakeBindings(const StepCommand& command, const LoadedProgramEntry& entry,
+                            const Structure& structure, Bindings& bindings);
+  void ResolveSlots(Bindings& bindings);
+  absl::Status BindSlots(LoadedProgram& program, Bindings& bindings);
   absl::Status BindValues(const StepCommand& command, LoadedProgram& program);
   absl::Status BindFeeds(const StepCommand& command, LoadedProgram& program);
   // Memory for outputs and created slots, in that order, into fresh_.
   absl::Status MakeFresh(LoadedProgram& program);
   absl::Status EnsureArena(const StepMemory& needed);
   void FreeArena();
-  void Commit(const StepCommand& command, const LoadedProgram& program, Structure& structure);
-  void Poison(const StepCommand& command, Structure& structure, const absl::Status& status);
+  void Commit(const StepCommand& command, const LoadedProgram& program, const Bindings& bindings);
+  void Poison(const StepCommand& command, const Structure& structure, const Bindings& bindings,
+              const absl::Status& status);
   absl::StatusOr<std::shared_ptr<Bytes>> AllocateObject(int64_t bytes);
   // Waits for the object's bytes; its poison if it has one.
   absl::Status Ready(Object& object);
@@ -181,8 +212,9 @@ class ExecutorCore {
   // Pointers to objects stay valid until the object is erased.
   absl::node_hash_map<uint64_t, Object> objects_;
   uint64_t slots_erased_ = 1;  // counts erasures of slots: resolved pointers may dangle after one
-  absl::flat_hash_map<uint32_t, std::unique_ptr<Structure>> structures_;
+  absl::flat_hash_map<uint32_t, std::shared_ptr<const Structure>> structures_;
   absl::flat_hash_map<uint32_t, LoadedProgramEntry> programs_;
+  absl::node_hash_map<uint32_t, Bindings> bindings_;  // by graph
   std::byte* arena_ = nullptr;
   int64_t arena_bytes_ = 0;
   absl::Status first_error_;

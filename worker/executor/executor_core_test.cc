@@ -35,8 +35,9 @@ class ExecutorCoreTest : public ::testing::Test {
   // Loads a graph as structure and program `name`.
   void Load(uint32_t name, GraphBuilder& builder) {
     CapturedGraph captured = builder.Finish();
-    ASSERT_TRUE(core_.LoadStructure(name, std::move(captured.graph)).ok());
-    const absl::Status status = core_.LoadProgram(name, name, captured.sizes);
+    ASSERT_TRUE(core_.LoadStructure(name, CompileForDevices(std::move(captured.graph))).ok());
+    const absl::Status status =
+        core_.LoadProgram(name, {.graph = name, .structure = name, .sizes = captured.sizes});
     ASSERT_TRUE(status.ok()) << status;
   }
 

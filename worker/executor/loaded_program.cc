@@ -27,15 +27,18 @@ void Store(std::byte* place, T value) {
 LoadedProgram::LoadedProgram(Program program)
     : program_(std::move(program)), memory_(StepMemoryOf(program_)) {}
 
-absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(Program program,
-                                                                   KernelFactory make_kernel,
-                                                                   const DeviceShape& device) {
+absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(
+    Program program, KernelFactory make_kernel, const DeviceShape& device, DevicePeers* peers,
+    absl::Span<const DeviceGroup> groups) {
   std::unique_ptr<LoadedProgram> loaded(new LoadedProgram(std::move(program)));
   MOAI_RETURN_IF_ERROR(loaded->Index());
   const Program& p = loaded->program_;
   loaded->kernels_.reserve(p.instructions.size());
   for (uint32_t i = 0; i < p.instructions.size(); ++i) {
-    MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> kernel, make_kernel(p, i, device));
+    const bool collective = peers != nullptr && p.instructions[i].op != Op::kInvalid &&
+                            IsCollective(p.instructions[i].op);
+    MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> kernel,
+                          collective ? peers->MakeKernel(p, i, groups) : make_kernel(p, i, device));
     loaded->kernels_.push_back(std::move(kernel));
   }
   loaded->profile_ = StepProfile::Make(p);
@@ -121,14 +124,14 @@ void LoadedProgram::WriteScalar(size_t scalar, Scalar value) {
   }
 }
 
-absl::Status LoadedProgram::RunToCommit() {
+absl::Status LoadedProgram::RunToCommit(OnError on_error) {
   errors_.Clear();
   const KernelArguments arguments{addresses_.data(), &errors_};
   if (profile_ != nullptr) profile_->BeginStep();
   for (uint32_t i = 0; i < program_.commit_point; ++i) {
     kernels_[i]->Run(arguments);
     if (profile_ != nullptr) profile_->Ran(i);
-    if (errors_.raised()) break;
+    if (on_error == OnError::kStop && errors_.raised()) break;
   }
   if (!errors_.raised()) return absl::OkStatus();
   const uint32_t index =

@@ -10,19 +10,28 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "program/allocation.h"
+#include "program/device_graph.h"
 #include "program/program.h"
+#include "worker/executor/device_peers.h"
 #include "worker/executor/step_profile.h"
 #include "worker/kernels/kernel.h"
 
 namespace moai {
 
+// What a step does once one of its instructions has raised an error.
+enum class OnError {
+  kStop,
+  kGoOn,  // other devices wait for it in collectives; what it makes does not count
+};
+
 // Not synchronised.
 class LoadedProgram {
  public:
-  // Makes every kernel. The error names the instruction that no kernel takes.
-  static absl::StatusOr<std::unique_ptr<LoadedProgram>> Make(Program program,
-                                                             KernelFactory make_kernel,
-                                                             const DeviceShape& device);
+  // Makes every kernel. The error names the instruction that no kernel takes. Collectives are made
+  // by `peers`, over `groups`.
+  static absl::StatusOr<std::unique_ptr<LoadedProgram>> Make(
+      Program program, KernelFactory make_kernel, const DeviceShape& device,
+      DevicePeers* peers = nullptr, absl::Span<const DeviceGroup> groups = {});
 
   const Program& program() const { return program_; }
   const StepMemory& memory() const { return memory_; }
@@ -40,7 +49,7 @@ class LoadedProgram {
   void WriteScalar(size_t scalar, Scalar value);
 
   // Runs the part that may fail and writes no slot that existed before.
-  absl::Status RunToCommit();
+  absl::Status RunToCommit(OnError on_error = OnError::kStop);
   // Runs the part that writes slots and cannot fail. Requires that RunToCommit returned OK.
   void RunFromCommit();
 

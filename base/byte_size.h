@@ -1,6 +1,6 @@
 // A command line flag that is a number of bytes: "4GiB", "512MiB", "1000".
-#ifndef MOAI_WORKER_BYTE_SIZE_H_
-#define MOAI_WORKER_BYTE_SIZE_H_
+#ifndef MOAI_BASE_BYTE_SIZE_H_
+#define MOAI_BASE_BYTE_SIZE_H_
 
 #include <cstdint>
 #include <string>
@@ -20,4 +20,4 @@ std::string AbslUnparseFlag(const ByteSizeFlag& flag);
 
 }  // namespace moai
 
-#endif  // MOAI_WORKER_BYTE_SIZE_H_
+#endif  // MOAI_BASE_BYTE_SIZE_H_

@@ -1,0 +1,51 @@
+// What a worker measures of a device before it offers it: rates of the kernels that it really runs.
+// The planner makes its model of the device from it (scheduler/cost/measured_device.h).
+//
+// Plain data.
+#ifndef MOAI_PROGRAM_DEVICE_PROFILE_H_
+#define MOAI_PROGRAM_DEVICE_PROFILE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/dtype.h"
+
+namespace moai {
+
+// A matrix product of m x k and k x n, `batch` times. GFLOP/s: 10^9 operations a second, a
+// multiply-add is two.
+struct MatmulMeasurement {
+  Dtype dtype = Dtype::kF32;
+  int64_t batch = 1;
+  int64_t m = 0;
+  int64_t n = 0;
+  int64_t k = 0;
+  double gflops = 0;
+  friend bool operator==(const MatmulMeasurement&, const MatmulMeasurement&) = default;
+};
+
+// 0 stands for what was not measured.
+struct DeviceProfileMeasurement {
+  std::string processor;  // its model, as the system names it
+  int32_t threads = 1;    // that kernels used
+  // False where time ran out before all shapes were measured, as on a busy machine.
+  bool complete = true;
+  // Shapes and dtypes that the device has a kernel for.
+  std::vector<MatmulMeasurement> matmuls;
+  // Of a kernel that adds two tensors larger than the caches: GB read and written a second.
+  double stream_gb_per_s = 0;
+  // A kernel with next to no work, from the one before to the one after.
+  double kernel_microseconds = 0;
+  // A softmax of rows in the cache, in operations as graph/cost.h counts them.
+  double vector_gflops = 0;
+  // Attention (f32, sequence 512, head size 64) and its gradient.
+  double attention_gflops = 0;
+  double attention_grad_gflops = 0;
+  friend bool operator==(const DeviceProfileMeasurement&,
+                         const DeviceProfileMeasurement&) = default;
+};
+
+}  // namespace moai
+
+#endif  // MOAI_PROGRAM_DEVICE_PROFILE_H_
