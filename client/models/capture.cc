@@ -23,8 +23,10 @@ namespace {
 constexpr int kSteps = 3;
 
 // One graph, however large: the verifier says what is too large.
-constexpr RecorderOptions kNeverCut = {.min_nodes_to_cut = std::numeric_limits<size_t>::max(),
-                                       .max_nodes = std::numeric_limits<size_t>::max()};
+RecorderOptions NeverCut() {
+  return {.min_nodes_to_cut = std::numeric_limits<size_t>::max(),
+          .max_nodes = std::numeric_limits<size_t>::max()};
+}
 
 absl::Status RunStep(const TrainingProgram& program, const CaptureOptions& options,
                      const std::vector<nn::NamedTensor>& parameters, optim::AdamW& optimizer) {
@@ -89,7 +91,7 @@ absl::StatusOr<CapturedStep> Capture(const std::string& name,
                                      const std::function<TrainingProgram()>& make,
                                      const CaptureOptions& options) {
   const auto session = std::make_shared<RecordingSession>();
-  Recorder::SetCurrent(Recorder::Create(session, kNeverCut));
+  Recorder::SetCurrent(Recorder::Create(session, NeverCut()));
   ManualSeed(0);
   const TrainingProgram program = make();
   MOAI_RETURN_IF_ERROR(program.module->status());

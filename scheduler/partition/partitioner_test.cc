@@ -12,12 +12,11 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "graph/interpret_devices.h"
 #include "graph/interpreter.h"
 #include "graph/testing/random_bindings.h"
 #include "graph/testing/random_graph.h"
 #include "graph/testing/random_node.h"
-#include "scheduler/partition/testing/cut.h"
+#include "scheduler/partition/testing/run_on_devices.h"
 
 namespace moai {
 namespace {
@@ -150,54 +149,6 @@ std::string Describe(const PartitionRequest& request) {
   return text;
 }
 
-// What all devices together give. Scalars beyond the client's are the partitioner's.
-absl::StatusOr<std::vector<ReferenceTensor>> RunParts(
-    const PartitionRequest& request, const std::vector<ReferenceTensor>& bindings) {
-  const absl::StatusOr<PartitionedGraph> partitioned = Partition(request);
-  if (!partitioned.ok()) return partitioned.status();
-  const std::vector<DeviceGraph>& parts = partitioned->parts;
-  const Graph& graph = *request.graph;
-  std::vector<DeviceRun> runs;
-  for (size_t device = 0; device < parts.size(); ++device) {
-    const DeviceGraph& part = parts[device];
-    DeviceRun run{part.graph.get(), part.sizes, &part.groups, {}};
-    for (size_t i = 0; i < part.graph->inputs.size(); ++i) {
-      if (i < graph.inputs.size()) {
-        run.bindings.push_back(
-            CutFor(bindings[i], {request.mesh, request.inputs[i]}, int64_t(device)));
-        continue;
-      }
-      const Input& input = part.graph->inputs[i];
-      const size_t first = part.graph->scalar_count - part.constants.size();
-      const Scalar constant = part.constants[input.index - first];
-      ReferenceTensor number = ReferenceTensor::Zeros({part.graph->values[input.value].dtype, {}});
-      if (number.floats.empty()) {
-        number.integers[0] = constant.i64;
-      } else {
-        number.floats[0] = constant.f64;
-      }
-      run.bindings.push_back(std::move(number));
-    }
-    runs.push_back(std::move(run));
-  }
-  absl::StatusOr<std::vector<std::vector<ReferenceTensor>>> results = InterpretDevices(runs);
-  if (!results.ok()) return results.status();
-  std::vector<ReferenceTensor> joined;
-  for (size_t i = 0; i < graph.outputs.size(); ++i) {
-    std::vector<ReferenceTensor> pieces;
-    for (const auto& result : *results) pieces.push_back(result[i]);
-    absl::StatusOr<ReferenceTensor> whole =
-        JoinParts(pieces, request.types[graph.outputs[i].value], {request.mesh, request.outputs[i]},
-                  kTolerance);
-    if (!whole.ok()) {
-      return absl::Status(whole.status().code(),
-                          absl::StrCat("output ", i, ": ", whole.status().message()));
-    }
-    joined.push_back(*std::move(whole));
-  }
-  return joined;
-}
-
 void ExpectEqual(const std::vector<ReferenceTensor>& got,
                  const std::vector<ReferenceTensor>& expected) {
   ASSERT_EQ(got.size(), expected.size());
@@ -237,9 +188,9 @@ TEST(PartitionerTest, AnyDecisionsGiveWhatOneDeviceGives) {
     RandomDecisions decisions(captured, random);
     const PartitionRequest request = decisions.Draw();
     SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(request)));
-    const auto got = RunParts(request, bindings);
+    const absl::StatusOr<DevicesResult> got = RunOnDevices(request, bindings, kTolerance);
     ASSERT_TRUE(got.ok()) << got.status();
-    ExpectEqual(*got, *expected);
+    ExpectEqual(got->outputs, *expected);
     if (HasFatalFailure() || HasNonfatalFailure()) return;
   }
   // Every op is there, and split in every way that a draw allowed at all.

@@ -12,8 +12,9 @@
 #include "client/models/catalog.h"
 #include "graph/infer.h"
 #include "scheduler/cost/topology.h"
+#include "scheduler/partition/testing/run_on_devices.h"
 #include "scheduler/planning/search.h"
-#include "tests/planning/plan_runner.h"
+#include "tests/planning/step_bindings.h"
 
 namespace moai {
 namespace {
@@ -80,11 +81,10 @@ class Model {
     }
     candidate.stages = plan.stages;
     candidate.virtual_stages = plan.virtual_stages;
-    const absl::StatusOr<PartitionRequest> request =
-        space_.RequestFor(candidate, /*sample=*/false);
+    const absl::StatusOr<PartitionRequest> request = space_.RequestFor(candidate, /*sample=*/false);
     EXPECT_TRUE(request.ok()) << request.status();
     if (!request.ok()) return {};
-    const absl::StatusOr<PlanRun> run = RunPartitioned(*request, bindings_, kTolerance);
+    const absl::StatusOr<DevicesResult> run = RunOnDevices(*request, bindings_, kTolerance);
     EXPECT_TRUE(run.ok()) << run.status();
     if (!run.ok()) return {};
     std::string line = plan.name + ":";

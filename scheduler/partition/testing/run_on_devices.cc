@@ -1,26 +1,13 @@
-#include "tests/planning/plan_runner.h"
+#include "scheduler/partition/testing/run_on_devices.h"
 
-#include <random>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "graph/infer.h"
 #include "graph/interpret_devices.h"
 #include "scheduler/partition/testing/cut.h"
 
 namespace moai {
 namespace {
-
-ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar) {
-  ReferenceTensor tensor = ReferenceTensor::Zeros({dtype, {}});
-  if (IsFloat(dtype)) {
-    tensor.floats[0] = scalar.f64;
-  } else {
-    tensor.integers[0] = scalar.i64;
-  }
-  return tensor;
-}
 
 int64_t StageOfInput(const PartitionRequest& request, size_t input) {
   return request.pipeline.chunk_of_input[input] % request.pipeline.stages;
@@ -50,38 +37,23 @@ ReferenceTensor EmptyLike(const ReferenceTensor& tensor) {
 
 }  // namespace
 
-std::vector<ReferenceTensor> StepBindings(const CapturedStep& step, int64_t ids, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal;
-  const std::vector<TensorType> types = *InferGraph(*step.graph, step.sizes);
-  std::vector<ReferenceTensor> bindings;
-  for (const Input& input : step.graph->inputs) {
-    const TensorType& type = types[input.value];
-    if (input.kind == InputKind::kScalar) {
-      bindings.push_back(ScalarTensor(type.dtype, step.scalars[input.index]));
-      continue;
-    }
-    ReferenceTensor tensor = ReferenceTensor::Zeros(type);
-    for (int64_t& element : tensor.integers) element = int64_t(random() % uint64_t(ids));
-    const bool slot = input.kind == InputKind::kSlot;
-    const bool moment = slot && step.slots[input.index].role == SlotRole::kOptimizer;
-    const bool square = moment && absl::StartsWith(step.slots[input.index].name, "v.");
-    for (double& element : tensor.floats) {
-      element = moment ? 1e-3 * normal(random) : 0.2 * normal(random);
-      if (square) element *= element;
-    }
-    bindings.push_back(std::move(tensor));
+ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar) {
+  ReferenceTensor tensor = ReferenceTensor::Zeros({dtype, {}});
+  if (IsFloat(dtype)) {
+    tensor.floats[0] = scalar.f64;
+  } else {
+    tensor.integers[0] = scalar.i64;
   }
-  return bindings;
+  return tensor;
 }
 
-absl::StatusOr<PlanRun> RunPartitioned(const PartitionRequest& request,
-                                       const std::vector<ReferenceTensor>& bindings,
-                                       double tolerance) {
+absl::StatusOr<DevicesResult> RunOnDevices(const PartitionRequest& request,
+                                           const std::vector<ReferenceTensor>& bindings,
+                                           double tolerance) {
   const absl::StatusOr<PartitionedGraph> partitioned = Partition(request);
   if (!partitioned.ok()) return partitioned.status();
   const Graph& graph = *request.graph;
-  PlanRun result;
+  DevicesResult result;
   std::vector<DeviceRun> runs;
   for (size_t device = 0; device < partitioned->parts.size(); ++device) {
     const DeviceGraph& part = partitioned->parts[device];

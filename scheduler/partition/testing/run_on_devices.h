@@ -1,0 +1,32 @@
+// Partitions a graph and runs its parts in the reference interpreter: for tests.
+#ifndef MOAI_SCHEDULER_PARTITION_TESTING_RUN_ON_DEVICES_H_
+#define MOAI_SCHEDULER_PARTITION_TESTING_RUN_ON_DEVICES_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "graph/interpreter.h"
+#include "scheduler/partition/partitioner.h"
+
+namespace moai {
+
+// A scalar binding as the interpreter takes it.
+ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar);
+
+struct DevicesResult {
+  std::vector<ReferenceTensor> outputs;    // of the whole graph
+  std::map<std::string, int> collectives;  // by op, of the first device
+};
+
+// What all devices of the request give together, put together again. `bindings` are those of the
+// whole graph. An error where devices that hold the same element disagree by more than `tolerance`
+// (relative to 1 + its magnitude).
+absl::StatusOr<DevicesResult> RunOnDevices(const PartitionRequest& request,
+                                           const std::vector<ReferenceTensor>& bindings,
+                                           double tolerance);
+
+}  // namespace moai
+
+#endif  // MOAI_SCHEDULER_PARTITION_TESTING_RUN_ON_DEVICES_H_
