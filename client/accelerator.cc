@@ -9,7 +9,8 @@ namespace moai {
 
 absl::StatusOr<Accelerator> Accelerator::Connect(const ConnectOptions& options) {
   MOAI_ASSIGN_OR_RETURN(std::shared_ptr<Session> session, moai::Connect(options));
-  return Attach(std::move(session));
+  Recorder::SetCurrent(Recorder::Create(session, {.warn = PrinterOf(options)}));
+  return Accelerator(std::move(session));
 }
 
 Accelerator Accelerator::Attach(std::shared_ptr<Session> session) {

@@ -37,7 +37,7 @@ absl::Status OnDevice(size_t device, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat("device ", device, ": ", status.message()));
 }
 
-// A group that the device is not in is empty.
+// A group that the device is not in is empty: nothing may name it.
 absl::Status CheckGroup(const Group& group, size_t device, size_t devices) {
   if (group.empty()) return absl::OkStatus();
   for (size_t i = 0; i < group.size(); ++i) {
@@ -62,7 +62,11 @@ absl::Status CheckGroups(const DeviceRun& run, size_t device, size_t devices) {
     const Node& node = run.graph->nodes[i];
     if (!IsCollective(node.op)) continue;
     const size_t group = static_cast<size_t>(node.attributes[Schema(node.op).group_attribute]);
-    if (group < count) continue;
+    if (group < count && !(*run.groups)[group].empty()) continue;
+    if (group < count) {
+      return absl::InternalError(absl::StrCat("node ", i, " (", Name(node.op), "): group ", group,
+                                              " does not contain its own device"));
+    }
     return absl::InternalError(absl::StrCat("node ", i, " (", Name(node.op), "): group ", group,
                                             " is not one of the device's ", count));
   }

@@ -68,6 +68,9 @@ struct OpEntry {
   int min_inputs;
   int max_inputs;  // more than min_inputs: trailing inputs are optional; -1: any number
   int outputs;
+  // The input whose elements are checked as indices (the op may raise the step's error flag), or
+  // -1.
+  int checked_input;
 };
 
 // The entry of a valid op. Requires IsValid(op).
@@ -81,6 +84,9 @@ absl::Span<const OpEntry> AllOps();
 absl::Span<const OpEntry> ClientOps();
 // True for ops that exchange elements with other devices. Requires IsValid(op).
 bool IsCollective(Op op);
+// True for ops that raise the step's error flag where an index is out of range; `op` need not be
+// valid.
+bool IsChecked(Op op);
 
 }  // namespace moai
 

@@ -8,7 +8,7 @@ namespace {
 constexpr OpEntry MakeEntry(Op op, absl::string_view name, absl::string_view signature,
                             absl::string_view attributes, absl::string_view numbers,
                             absl::string_view extents, OpClass op_class, DtypeRule dtype_rule,
-                            int min_inputs, int max_inputs, int outputs) {
+                            int min_inputs, int max_inputs, int outputs, int checked_input = -1) {
   return {.op = op,
           .name = name,
           .signature = signature,
@@ -19,7 +19,8 @@ constexpr OpEntry MakeEntry(Op op, absl::string_view name, absl::string_view sig
           .dtype_rule = dtype_rule,
           .min_inputs = min_inputs,
           .max_inputs = max_inputs,
-          .outputs = outputs};
+          .outputs = outputs,
+          .checked_input = checked_input};
 }
 
 constexpr std::array<OpEntry, kOpCount> kEntries = {
@@ -65,6 +66,7 @@ std::optional<Op> OpFromName(absl::string_view name) {
 absl::Span<const OpEntry> AllOps() { return kEntries; }
 absl::Span<const OpEntry> ClientOps() { return kClientEntries; }
 
+bool IsChecked(Op op) { return IsValid(op) && Entry(op).checked_input >= 0; }
 bool IsCollective(Op op) { return Entry(op).op_class == OpClass::kCollective; }
 
 }  // namespace moai

@@ -26,6 +26,20 @@ TEST(OpTableTest, NamesAndPositionsAreUnique) {
   EXPECT_EQ(OpFromName("no such op"), std::nullopt);
 }
 
+// Ops that are not given their indices by data have nothing to check.
+TEST(OpTableTest, CheckedInputsAreAmongTheInputsOfIndexedOps) {
+  int checked = 0;
+  for (const OpEntry& entry : AllOps()) {
+    EXPECT_EQ(IsChecked(entry.op), entry.checked_input >= 0) << entry.name;
+    if (entry.checked_input < 0) continue;
+    ++checked;
+    EXPECT_LT(entry.checked_input, entry.min_inputs) << entry.name;
+    EXPECT_EQ(entry.op_class, OpClass::kIndexed) << entry.name;
+  }
+  EXPECT_GT(checked, 0);
+  EXPECT_FALSE(IsChecked(Op::kInvalid));
+}
+
 // A table with gaps would make inference read what is not there.
 TEST(OpTableTest, SchemasAreConsistent) {
   for (const OpEntry& entry : AllOps()) {

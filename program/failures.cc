@@ -26,27 +26,7 @@ bool Covers(const Lowering& lowering, const Operation& first, const Operation& s
              lowering.shape_class[second.inputs[0].value];
 }
 
-// Where an operation takes its indices.
-int IndexInput(Op op) { return op == Op::kEmbeddingGrad ? 0 : 1; }
-
 }  // namespace
-
-bool IsChecked(Op op) {
-  switch (op) {
-    case Op::kEmbedding:
-    case Op::kEmbeddingGrad:
-    case Op::kIndexSelect:
-    case Op::kIndexAdd:
-    case Op::kGather:
-    case Op::kScatter:
-    case Op::kScatterAdd:
-    case Op::kCrossEntropy:
-    case Op::kCrossEntropyGrad:
-      return true;
-    default:
-      return false;
-  }
-}
 
 void FindFailures(Lowering& lowering) {
   // Checked operations by the storage of their indices.
@@ -56,7 +36,8 @@ void FindFailures(Lowering& lowering) {
     if (!IsChecked(operation.op)) continue;
     operation.may_fail = true;
     // Indices are dense operands: equal storages hold equal numbers.
-    std::vector<OperationId>& earlier = checks[operation.inputs[IndexInput(operation.op)].storage];
+    const int indices = Entry(operation.op).checked_input;
+    std::vector<OperationId>& earlier = checks[operation.inputs[indices].storage];
     for (OperationId other : earlier) {
       Assumption assumption;
       if (!Covers(lowering, lowering.operations[other], operation, assumption)) continue;

@@ -43,8 +43,6 @@ absl::Status OrderGroups(Lowering& lowering);
 
 // True for operations that must come before the commit point.
 bool PrecedesCommit(const Operation& operation);
-// True for ops whose operands hold indices that may be out of range.
-bool IsChecked(Op op);
 // True for ops that tile kernels run.
 bool IsTileOp(Op op);
 // True for tile ops that combine elements along axes.

@@ -12,23 +12,6 @@
 namespace moai {
 namespace {
 
-bool MayFail(Op op) {
-  switch (op) {
-    case Op::kEmbedding:
-    case Op::kEmbeddingGrad:
-    case Op::kIndexSelect:
-    case Op::kIndexAdd:
-    case Op::kGather:
-    case Op::kScatter:
-    case Op::kScatterAdd:
-    case Op::kCrossEntropy:
-    case Op::kCrossEntropyGrad:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // First and last byte that a view touches in its buffer; empty views touch none.
 std::pair<int64_t, int64_t> BytesOf(const Operand& operand) {
   if (operand.shape.elements() == 0) return {0, 0};
@@ -140,18 +123,18 @@ class Checker {
   }
 
   absl::Status CheckFailure(const Instruction& instruction) {
-    if (!MayFail(instruction.op)) return absl::OkStatus();
+    if (!IsChecked(instruction.op)) return absl::OkStatus();
     if (at_ < program_.commit_point) return absl::OkStatus();
     // The gradient of a lookup or a loss, whose indices the forward op has checked.
     const Op forward = instruction.op == Op::kEmbeddingGrad      ? Op::kEmbedding
                        : instruction.op == Op::kCrossEntropyGrad ? Op::kCrossEntropy
                                                                  : Op::kInvalid;
     const ValueId indices =
-        graph_.nodes[instruction.node].inputs[instruction.op == Op::kEmbeddingGrad ? 0 : 1];
+        graph_.nodes[instruction.node].inputs[Entry(instruction.op).checked_input];
     for (uint32_t i = 0; i < program_.commit_point; ++i) {
       const Instruction& other = program_.instructions[i];
       if (other.op == forward && forward != Op::kInvalid &&
-          Root(graph_.nodes[other.node].inputs[1]) == Root(indices)) {
+          Root(graph_.nodes[other.node].inputs[Entry(forward).checked_input]) == Root(indices)) {
         return absl::OkStatus();
       }
     }

@@ -38,23 +38,31 @@ int64_t BlockedElements(const Operand& operand, bool weight) {
   return (weight ? RoundUp(s[0], 16) : s[0]) * RoundUp(s[1], 16) * s[2] * s[3];
 }
 
-// oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
-// each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
-// the windows of a small image unfolded, and a few buffers per thread (conv_test holds the bound).
-int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
+// A convolution's input, output and weight, whichever of them is computed.
+struct ConvOperands {
+  const Operand& x;
+  const Operand& y;
+  const Operand& weight;
+};
+ConvOperands OperandsOf(const Instruction& instruction) {
   const Operand& first = instruction.inputs[0];
   const Operand& second = instruction.inputs[1];
   const Operand& result = instruction.outputs[0];
-  if (first.dtype != Dtype::kF32 && first.dtype != Dtype::kBF16) return 0;
-  const bool forward = instruction.op == Op::kConv2d;
+  if (instruction.op == Op::kConv2d) return {first, result, second};
+  if (instruction.op == Op::kConv2dGradInput) return {result, first, second};
+  return {second, first, result};
+}
+
+// oneDNN's convolutions: copies of the tensors in the layouts it likes, the weights' gradient of
+// each thread, transposed 16-bit rows, an input image without what a window of 1 x 1 steps over,
+// the windows of a small image unfolded, and a few buffers per thread (conv_test holds the bound).
+int64_t LibraryConvBytes(const Instruction& instruction, const DeviceShape& device) {
+  const auto [x, y, w] = OperandsOf(instruction);
   const bool weight_last = instruction.op == Op::kConv2dGradWeight;
-  const Operand& x = forward ? first : weight_last ? second : result;
-  const Operand& y = forward ? result : first;
-  const Operand& w = weight_last ? result : second;
   const int64_t activations = BlockedElements(x, false) + BlockedElements(y, false);
   const int64_t weight = BlockedElements(w, true);
   if (activations == 0 || weight == 0) return 0;
-  const int64_t element = ByteSize(first.dtype);
+  const int64_t element = ByteSize(x.dtype);
   int64_t bytes = element * (activations + weight) + device.threads * (64 << 10);
   const int64_t unfolded = 4 * w.shape[1] * w.shape[2] * w.shape[3] * y.shape[2] * y.shape[3];
   bytes += device.threads * std::min<int64_t>(unfolded, 256 << 10);
@@ -63,6 +71,19 @@ int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   if (Extent(w, 1) == 1 && Extent(w, 2) == 1) {
     const int64_t channels = RoundUp(x.shape[1], 16) + RoundUp(y.shape[1], 16);
     bytes += device.threads * 4 * channels * y.shape[2] * y.shape[3];
+  }
+  return bytes;
+}
+
+// Where oneDNN has no convolution of the dtype, 16-bit floats are converted to f32 by blocks.
+int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
+  const Dtype dtype = instruction.outputs[0].dtype;
+  int64_t bytes = 0;
+  if (dtype == Dtype::kF32 || dtype == Dtype::kBF16) bytes = LibraryConvBytes(instruction, device);
+  if (ByteSize(dtype) == 2) {
+    const ProductSize size = ConvProduct(instruction);
+    const ProductBlock block = BlockOfProduct(size.m, size.n, size.k);
+    bytes = std::max(bytes, 4 * device.threads * block.elements());
   }
   return bytes;
 }
@@ -104,7 +125,21 @@ int64_t GroupIdsBytes(int64_t rows, const Operand& ids) {
 // should serve many rows.
 ProductBlock BlockOfProduct(int64_t m, int64_t n, int64_t k) {
   return {std::min<int64_t>(RoundUp(m, 16), 128), std::min<int64_t>(RoundUp(n, 16), 64),
-          std::min<int64_t>(RoundUp(k, 16), 256)};
+          std::min<int64_t>(RoundUp(k, 16), kMaxProductDepth)};
+}
+
+// Matrices of each image and group; a weight's gradient sums over the images.
+ProductSize ConvProduct(const Instruction& instruction) {
+  const auto [x, y, weight] = OperandsOf(instruction);
+  const int64_t groups = std::max<int64_t>(instruction.extents[8], 1), images = x.shape[0];
+  const int64_t window = weight.shape[2] * weight.shape[3];
+  const int64_t o = y.shape[1] / groups, filter = weight.shape[1] * window;
+  const int64_t inputs = x.shape[2] * x.shape[3], outputs = y.shape[2] * y.shape[3];
+  if (instruction.op == Op::kConv2d) return {images * groups, o, outputs, filter};
+  if (instruction.op == Op::kConv2dGradInput) {
+    return {images * groups, weight.shape[1], inputs, o * window};
+  }
+  return {groups, o, filter, images * outputs};
 }
 
 int64_t CpuWorkspaceBytes(const Instruction& instruction, const DeviceShape& device) {

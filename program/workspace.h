@@ -21,6 +21,13 @@ struct ProductBlock {
   int64_t elements() const { return m * k + k * n + m * n; }
 };
 ProductBlock BlockOfProduct(int64_t m, int64_t n, int64_t k);
+inline constexpr int64_t kMaxProductDepth = 256;  // of a block's k
+
+// `count` products of an m x k by a k x n matrix: what a convolution or a gradient of one comes to.
+struct ProductSize {
+  int64_t count, m, n, k;
+};
+ProductSize ConvProduct(const Instruction& instruction);
 
 // Scratch bytes of one instruction on the CPU backend: an upper bound that kernels keep to on
 // every processor, whichever of their ways it takes, because the planner does not run on the

@@ -51,7 +51,7 @@ struct AxisPlacement {
 
 // One entry for each axis of a mesh. Axes that split the same factor nest: the first splits the
 // whole, the next each of its parts.
-using Placement = absl::InlinedVector<AxisPlacement, 3>;
+using Placement = absl::InlinedVector<AxisPlacement, 4>;
 
 // How an object of a session lies on the session's devices.
 struct Layout {

@@ -40,6 +40,9 @@ ABSL_FLAG(std::string, address_file, "",
           "second");
 ABSL_FLAG(bool, replicate, false,
           "have every device of a session do all of it, instead of planning: for tests");
+ABSL_FLAG(std::string, force_plan, "",
+          "fix what the planner would choose, such as data=2,model=2,micro_batches=2,state=1,"
+          "recompute=2,sequence=1: for tests and experiments");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error");
 
 namespace moai {
@@ -82,6 +85,7 @@ int Main() {
   options.state_file = absl::GetFlag(FLAGS_state_file);
   options.devices_per_session = absl::GetFlag(FLAGS_devices_per_session);
   options.replicate = absl::GetFlag(FLAGS_replicate);
+  options.force_plan = absl::GetFlag(FLAGS_force_plan);
   if (options.lease_seconds < 1 || options.worker_lease_seconds < 1 || options.stream_threads < 1 ||
       options.planning_threads < 1 || options.devices_per_session < 1) {
     spdlog::error("leases and numbers of threads and devices must be at least 1");

@@ -3,52 +3,67 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "scheduler/planner.h"
 #include "scheduler/planning/auto_planner.h"
 #include "scheduler/pool.h"
 #include "server/admin_service.h"
+#include "server/forced_plan.h"
 #include "server/front_door.h"
 #include "server/jobs.h"
 #include "server/store.h"
 #include "server/thread_pool.h"
 #include "server/virtual_devices.h"
 #include "server/worker_registry.h"
+#include "spdlog/spdlog.h"
 #include "wire/stream_server.h"
 
 namespace moai {
 namespace {
 
-// Where there is one device only, it runs the graph as it came.
+// One planner for sessions of one device, one for the others.
 class PlannerBySize : public Planner {
  public:
-  explicit PlannerBySize(std::unique_ptr<Planner> of_several)
-      : of_several_(std::move(of_several)) {}
+  PlannerBySize(std::unique_ptr<Planner> of_one, std::unique_ptr<Planner> of_several)
+      : of_one_(std::move(of_one)), of_several_(std::move(of_several)) {}
 
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
-    return (request.devices.size() == 1 ? of_one_ : of_several_)->MakePlan(request);
+    const bool one = request.devices.size() == 1;
+    auto plan = (one ? of_one_ : of_several_)->MakePlan(request);
+    if (plan.ok()) {
+      spdlog::info("planned nodes={} devices={} plan=\"{}\"", request.graph->nodes.size(),
+                   request.devices.size(), (*plan)->explanation);
+    }
+    return plan;
   }
 
  private:
-  const std::unique_ptr<Planner> of_one_ = MakeOneDevicePlanner();
-  const std::unique_ptr<Planner> of_several_;
+  const std::unique_ptr<Planner> of_one_, of_several_;
 };
 
-std::unique_ptr<Planner> MakePlanner(const ServerOptions& options) {
-  return std::make_unique<PlannerBySize>(options.replicate ? MakeReplicatingPlanner()
-                                                           : MakeAutoPlanner());
+// Where there is one device only, and nothing is forced, it runs the graph as it came.
+absl::StatusOr<std::unique_ptr<Planner>> MakePlanner(const ServerOptions& options) {
+  auto forced = ParseForcedPlan(options.force_plan);
+  if (!forced.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--force_plan: ", forced.status().message()));
+  }
+  const AutoPlannerOptions planning{.constraints = *forced};
+  return std::make_unique<PlannerBySize>(
+      options.force_plan.empty() ? MakeOneDevicePlanner() : MakeAutoPlanner(planning),
+      options.replicate ? MakeReplicatingPlanner() : MakeAutoPlanner(planning));
 }
 
 }  // namespace
 
 class Server::Impl {
  public:
-  Impl(const ServerOptions& options, std::unique_ptr<Store> store)
+  Impl(const ServerOptions& options, std::unique_ptr<Store> store, std::unique_ptr<Planner> planner)
       : options_(options),
         store_(std::move(store)),
         devices_(&pool_, store_.get(), options.flavors, options.devices_per_session),
         admin_(&pool_, &devices_, &jobs_, options.client_token),
-        planner_(MakePlanner(options)),
+        planner_(std::move(planner)),
         planning_(options.planning_threads),
         workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
         front_door_(&pool_, &devices_, planner_.get(), &planning_, &workers_, &jobs_,
@@ -104,7 +119,8 @@ Server::~Server() = default;
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.state_file));
-  auto impl = std::make_unique<Impl>(options, std::move(store));
+  MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Planner> planner, MakePlanner(options));
+  auto impl = std::make_unique<Impl>(options, std::move(store), std::move(planner));
   MOAI_RETURN_IF_ERROR(impl->ListenForWorkers());
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

@@ -30,6 +30,8 @@ struct ServerOptions {
   int devices_per_session = 1;
   // Every device of a session does all of it, instead of what the planner chooses: for tests.
   bool replicate = false;
+  // What every plan must be (forced_plan.h), for tests and experiments; empty: the planner chooses.
+  std::string force_plan;
 };
 
 class Server {

@@ -68,6 +68,7 @@ absl::StatusOr<ValueId> Recorder::Bind(LazyValue* value) {
   }
   switch (value->state_) {
     case State::kObject:
+      NoteUse(value->object_, value->type_);
       value->id_ =
           builder_.AddInput(InputKind::kValue, static_cast<uint32_t>(values_.size()), value->type_);
       values_.push_back(value->object_);
@@ -173,6 +174,7 @@ absl::Status Recorder::Flush() {
   ended_ = SubmitGraph(outputs.size(), first_output);
   ++generation_;
   live_.clear();
+  last_outputs_ = {first_output, first_output + outputs.size()};
   BecomeObjects(outputs, first_output);
   const absl::Status stored = StoreContents(uploads);
   if (ended_.ok()) ended_ = stored;
@@ -283,21 +285,50 @@ void Recorder::SendReleases() {
   releases_.clear();
 }
 
-absl::Status Recorder::MarkStep() { return Flush(); }
+absl::Status Recorder::MarkStep() {
+  MOAI_RETURN_IF_ERROR(Flush());
+  const std::optional<ReadCut> cut = std::exchange(read_cut_, std::nullopt);
+  split_steps_ = cut.has_value() && cut->values_used > 0 ? split_steps_ + 1 : 0;
+  // A read in a single step is somebody looking, not the shape of the program.
+  if (split_steps_ != 2 || warned_ || !options_.warn) return absl::OkStatus();
+  warned_ = true;
+  const Location& at = cut->location;
+  options_.warn(absl::StrCat(
+      "[warning] ", at.line() > 0 ? absl::StrCat(at.file_name(), ":", at.line(), ": ") : "",
+      "a read in the middle of the training step makes the step wait and plans it in two parts; ",
+      cut->values_used, " values (", cut->bytes_used,
+      " bytes) are stored in between. Read after Backward() and the optimizer's Step() instead"));
+  return absl::OkStatus();
+}
+
+void Recorder::NoteUse(ObjectId object, const TensorType& type) {
+  if (!read_cut_.has_value()) return;
+  if (object < read_cut_->first_object || object >= read_cut_->object_limit) return;
+  ++read_cut_->values_used;
+  read_cut_->bytes_used += type.bytes();
+}
 
 absl::Status Recorder::Synchronize() {
   MOAI_RETURN_IF_ERROR(Flush());
   return session_->Synchronize();
 }
 
-absl::Status Recorder::Read(LazyValue* value, absl::Span<std::byte> destination) {
+absl::Status Recorder::Read(LazyValue* value, absl::Span<std::byte> destination,
+                            Location location) {
   using State = LazyValue::State;
   if (destination.size() != static_cast<size_t>(value->type_.bytes())) {
     return absl::InvalidArgumentError(absl::StrCat("reading ", ToString(value->type_), " needs ",
                                                    value->type_.bytes(), " bytes, got ",
                                                    destination.size()));
   }
-  if (value->state_ == State::kPending) MOAI_RETURN_IF_ERROR(Flush());
+  if (value->state_ == State::kPending) {
+    MOAI_RETURN_IF_ERROR(Flush());
+    if (!read_cut_.has_value()) {
+      read_cut_ = {.location = location,
+                   .first_object = last_outputs_.first,
+                   .object_limit = last_outputs_.second};
+    }
+  }
   switch (value->state_) {
     case State::kObject:
       return session_->Read(value->object_, destination);

@@ -10,13 +10,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "client/capture/lazy_value.h"
+#include "client/capture/location.h"
 #include "client/capture/ref.h"
 #include "client/session.h"
 #include "graph/builder.h"
@@ -32,6 +37,8 @@ struct RecorderOptions {
   // Bytes of the client up to this size are sent with each step that uses them; larger ones are
   // uploaded once.
   size_t max_feed_bytes = size_t{256} << 10;
+  // Told, once, which line of the program makes a training step two parts. May be empty.
+  std::function<void(absl::string_view line)> warn;
 };
 
 class Recorder : public RefCounted<Recorder> {
@@ -84,10 +91,12 @@ class Recorder : public RefCounted<Recorder> {
 
   // Submits the open graph.
   absl::Status Flush();
-  // Flush at the end of a training step.
+  // Flush at the end of a training step. Warns where the second step in a row went on, after a
+  // read, with values from before it: these are stored, and the step is planned in two parts.
   absl::Status MarkStep();
-  // Flushes if the value is pending, waits for it and copies its bytes out.
-  absl::Status Read(LazyValue* value, absl::Span<std::byte> destination);
+  // Flushes if the value is pending, waits for it and copies its bytes out. `location` is where the
+  // program reads.
+  absl::Status Read(LazyValue* value, absl::Span<std::byte> destination, Location location = {});
   // Flushes and waits until everything has run; the first error since the last call.
   absl::Status Synchronize();
 
@@ -111,6 +120,9 @@ class Recorder : public RefCounted<Recorder> {
   void Release(ObjectId id) { releases_.push_back(id); }
   void CutIfDue();
 
+  // Notes that an object is bound which a read of this step may have cut off.
+  void NoteUse(ObjectId object, const TensorType& type);
+
   // The parts of Flush, in this order.
   bool NothingToSubmit() const;
   void KeepReplacedContents();
@@ -133,6 +145,18 @@ class Recorder : public RefCounted<Recorder> {
   uint64_t cut_window_ = 0;
   bool has_cut_ = false;
   uint64_t recorded_nodes_ = 0;  // in closed graphs
+
+  // The first read of this step that closed a graph: where it was, and what the graph left behind.
+  struct ReadCut {
+    Location location;
+    ObjectId first_object = 0, object_limit = 0;
+    int64_t values_used = 0;  // later in the step
+    int64_t bytes_used = 0;
+  };
+  std::optional<ReadCut> read_cut_;
+  std::pair<ObjectId, ObjectId> last_outputs_;  // of the last graph closed: [first, limit)
+  int split_steps_ = 0;                         // in a row
+  bool warned_ = false;
 
   std::vector<LazyValue*> live_;  // pending values in the order of their making; null: dropped
   std::vector<Slot*> dirty_;      // slots with `next_`, in the order of assignment; null: dropped

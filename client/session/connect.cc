@@ -66,6 +66,11 @@ class SessionOnLocalServer : public Session {
 
 }  // namespace
 
+std::function<void(absl::string_view)> PrinterOf(const ConnectOptions& options) {
+  if (!options.log || IsOff("MOAI_LOG")) return nullptr;
+  return PrintLine;
+}
+
 absl::StatusOr<std::shared_ptr<Session>> Connect(const ConnectOptions& options) {
   GrpcSessionOptions session_options;
   session_options.address = options.server.empty() ? Environment("MOAI_SERVER") : options.server;
@@ -74,7 +79,7 @@ absl::StatusOr<std::shared_ptr<Session>> Connect(const ConnectOptions& options) 
   session_options.process_name = ProcessName();
   session_options.shared_memory = options.shared_memory && !IsOff("MOAI_SHARED_MEMORY");
   session_options.wait_for_server = options.wait_for_server;
-  if (options.log && !IsOff("MOAI_LOG")) session_options.print = PrintLine;
+  session_options.print = PrinterOf(options);
   const auto print = [&](absl::string_view line) {
     if (session_options.print) session_options.print(line);
   };

@@ -2,10 +2,12 @@
 #ifndef MOAI_CLIENT_SESSION_CONNECT_H_
 #define MOAI_CLIENT_SESSION_CONNECT_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "client/session.h"
 
 namespace moai {
@@ -25,6 +27,10 @@ struct ConnectOptions {
   // Keep trying for 20 seconds while nobody listens at the address yet.
   bool wait_for_server = false;
 };
+
+// Prints a line to the person at the terminal; empty where the options or the environment turn that
+// off. Thread-safe.
+std::function<void(absl::string_view line)> PrinterOf(const ConnectOptions& options);
 
 // Begins a session. The error says what was tried and what to do.
 absl::StatusOr<std::shared_ptr<Session>> Connect(const ConnectOptions& options = {});

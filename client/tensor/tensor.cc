@@ -81,7 +81,7 @@ bool Tensor::SharesStorage(const Tensor& other) const {
 
 // ---- Reading
 
-absl::Status Tensor::ReadBytes(absl::Span<std::byte> destination) const {
+absl::Status Tensor::ReadBytes(absl::Span<std::byte> destination, Location location) const {
   MOAI_RETURN_IF_ERROR(status());
   const Ref<Recorder>& recorder = Recorder::Current();
   if (!recorder)
@@ -89,7 +89,7 @@ absl::Status Tensor::ReadBytes(absl::Span<std::byte> destination) const {
         "this thread has no accelerator; call Accelerator::Connect first");
   MOAI_ASSIGN_OR_RETURN(const Version* version, ReadVersion(*impl_));
   const Ref<LazyValue> value = version->value;  // keeps it through the flush
-  return recorder->Read(value.get(), destination);
+  return recorder->Read(value.get(), destination, location);
 }
 
 absl::Status Tensor::CheckReadable(Dtype as) const {
@@ -101,7 +101,7 @@ absl::Status Tensor::CheckReadable(Dtype as) const {
                                                  Name(native), ", not ", Name(as)));
 }
 
-absl::StatusOr<double> Tensor::Item() const {
+absl::StatusOr<double> Tensor::Item(Location location) const {
   MOAI_RETURN_IF_ERROR(status());
   if (elements() != 1) {
     return absl::InvalidArgumentError(
@@ -109,26 +109,26 @@ absl::StatusOr<double> Tensor::Item() const {
   }
   switch (dtype()) {
     case Dtype::kF64: {
-      MOAI_ASSIGN_OR_RETURN(const std::vector<double> elements, ToVector<double>());
+      MOAI_ASSIGN_OR_RETURN(const std::vector<double> elements, ToVector<double>(location));
       return elements[0];
     }
     case Dtype::kF32:
     case Dtype::kBF16:
     case Dtype::kF16: {
-      MOAI_ASSIGN_OR_RETURN(const std::vector<float> elements, ToVector<float>());
+      MOAI_ASSIGN_OR_RETURN(const std::vector<float> elements, ToVector<float>(location));
       return elements[0];
     }
     case Dtype::kI64: {
-      MOAI_ASSIGN_OR_RETURN(const std::vector<int64_t> elements, ToVector<int64_t>());
+      MOAI_ASSIGN_OR_RETURN(const std::vector<int64_t> elements, ToVector<int64_t>(location));
       return static_cast<double>(elements[0]);
     }
     case Dtype::kI32: {
-      MOAI_ASSIGN_OR_RETURN(const std::vector<int32_t> elements, ToVector<int32_t>());
+      MOAI_ASSIGN_OR_RETURN(const std::vector<int32_t> elements, ToVector<int32_t>(location));
       return elements[0];
     }
     case Dtype::kU8:
     case Dtype::kBool: {
-      MOAI_ASSIGN_OR_RETURN(const std::vector<uint8_t> elements, ToVector<uint8_t>());
+      MOAI_ASSIGN_OR_RETURN(const std::vector<uint8_t> elements, ToVector<uint8_t>(location));
       return elements[0];
     }
   }

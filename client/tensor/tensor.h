@@ -24,9 +24,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "client/capture/location.h"
 #include "client/capture/ref.h"
 #include "client/session.h"
-#include "client/tensor/location.h"
 #include "client/tensor/tensor_impl.h"
 #include "graph/dtype.h"
 #include "graph/shape.h"
@@ -87,11 +87,12 @@ class Tensor {
   // ---- Reading: waits for the value
 
   // The only element, as a double.
-  absl::StatusOr<double> Item() const;
+  absl::StatusOr<double> Item(Location location = Location::current()) const;
   // Elements in row-major order, T as in FromData. For bf16 and f16 tensors T is float.
   template <typename T>
-  absl::StatusOr<std::vector<T>> ToVector() const;
-  absl::Status ReadBytes(absl::Span<std::byte> destination) const;
+  absl::StatusOr<std::vector<T>> ToVector(Location location = Location::current()) const;
+  absl::Status ReadBytes(absl::Span<std::byte> destination,
+                         Location location = Location::current()) const;
 
   // ---- Views
 
@@ -188,14 +189,15 @@ Tensor Tensor::FromData(absl::Span<const T> elements, const Shape& shape, Locati
 }
 
 template <typename T>
-absl::StatusOr<std::vector<T>> Tensor::ToVector() const {
+absl::StatusOr<std::vector<T>> Tensor::ToVector(Location location) const {
   static_assert(!std::is_same_v<T, bool>, "read bool tensors as uint8_t");
   if (absl::Status status = CheckReadable(DtypeOf<T>()); !status.ok()) return status;
   const bool half = dtype() == Dtype::kBF16 || dtype() == Dtype::kF16;
   const Tensor tensor = half ? To(Dtype::kF32) : *this;
   std::vector<T> elements(tensor.elements());
   absl::Status status = tensor.ReadBytes(
-      absl::MakeSpan(reinterpret_cast<std::byte*>(elements.data()), elements.size() * sizeof(T)));
+      absl::MakeSpan(reinterpret_cast<std::byte*>(elements.data()), elements.size() * sizeof(T)),
+      location);
   if (!status.ok()) return status;
   return elements;
 }

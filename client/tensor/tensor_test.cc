@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "client/autograd/grad_node.h"
 #include "client/capture/recorder.h"
 #include "client/tensor/autocast.h"
 #include "client/tensor/ops.h"
@@ -168,6 +169,64 @@ TEST_F(TensorTest, ErrorsOfTheDataArriveAtTheReadAndCommitNothing) {
   ASSERT_TRUE(recorder().MarkStep().ok());
   EXPECT_FALSE(bad.ToVector<float>().ok());
   EXPECT_THAT(Read(table.Slice(0, 0, 1)), ElementsAre(1, 1));
+}
+
+// Steps of one parameter. `read` is called with the loss, before and after the gradient is taken.
+class SplitStepTest : public TensorTest {
+ protected:
+  SplitStepTest() {
+    Recorder::SetCurrent(Recorder::Create(
+        session_, {.warn = [this](absl::string_view line) { warnings_.emplace_back(line); }}));
+    weight_ = Vector({1, 2});
+    weight_.MakeState();
+    weight_.RequiresGrad();
+  }
+
+  template <typename Read>
+  void Step(const Read& read) {
+    const Tensor loss = Sum(Exp(weight_) * Vector({3, 4}));
+    read(loss, /*before=*/true);
+    ASSERT_TRUE(loss.Backward().ok());
+    {
+      const NoGradGuard no_grad;
+      weight_.Sub_(weight_.Grad() * 0.1);
+    }
+    weight_.ClearGrad();
+    ASSERT_TRUE(recorder().MarkStep().ok());
+    read(loss, /*before=*/false);
+  }
+
+  Tensor weight_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(SplitStepTest, AReadBeforeBackwardInEveryStepIsToldOnce) {
+  int line = 0;
+  for (int step = 0; step < 5; ++step) {
+    Step([&](const Tensor& loss, bool before) {
+      if (before) {
+        line = __LINE__ + 1;
+        EXPECT_TRUE(loss.Item().ok());
+      }
+    });
+  }
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_THAT(warnings_[0], HasSubstr("tensor_test.cc:" + std::to_string(line) + ": a read in"));
+  EXPECT_THAT(warnings_[0], HasSubstr(" bytes) are stored in between"));
+}
+
+TEST_F(SplitStepTest, OtherReadsAreNot) {
+  for (int step = 0; step < 5; ++step) {
+    Step([&](const Tensor& loss, bool before) {
+      if (!before) {
+        EXPECT_TRUE(loss.Item().ok());  // the usual place
+        EXPECT_TRUE((loss * 2.0).Item().ok());
+      } else if (step == 2) {
+        EXPECT_TRUE(loss.Item().ok());  // somebody looking once
+      }
+    });
+  }
+  EXPECT_THAT(warnings_, ElementsAre());
 }
 
 TEST_F(TensorTest, LongLoopsAreCutAtTheSamePlaces) {

@@ -11,8 +11,8 @@ PartitionFacts::PartitionFacts(const PartitionRequest& request)
 
 const NodeStrategy* PartitionFacts::StrategyOf(int axis, uint32_t node) const {
   if (size_t(axis) >= request_.strategies.size()) return nullptr;
-  const std::vector<NodeStrategy>& of_axis = request_.strategies[size_t(axis)];
-  return of_axis.empty() ? nullptr : &of_axis[node];
+  const std::vector<const NodeStrategy*>& of_axis = request_.strategies[size_t(axis)];
+  return of_axis.empty() ? nullptr : of_axis[node];
 }
 
 bool PartitionFacts::InLoop(uint32_t node) const {

@@ -41,7 +41,8 @@ struct PartitionRequest {
   PipelineCut pipeline;
   // By axis (the mesh's, then time where micro_batches > 1) and node; nothing for the stages' axis.
   // An input is required as Partial only where its producer made it so along that axis.
-  std::vector<std::vector<NodeStrategy>> strategies;
+  // They outlive the request.
+  std::vector<std::vector<const NodeStrategy*>> strategies;
   // Along the mesh's axes, by graph input (of feeds and scalars: not read, they are whole) and by
   // graph output. An output that replaces a slot lies as the input that reads it.
   std::vector<Placement> inputs;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <map>
 #include <random>
 #include <string>
@@ -92,8 +93,8 @@ class RandomDecisions {
     return RandomPlacement(output.value, axes, InputKind::kValue);
   }
 
-  std::vector<NodeStrategy> Strategies() {
-    std::vector<NodeStrategy> chosen;
+  std::vector<const NodeStrategy*> Strategies() {
+    std::vector<const NodeStrategy*> chosen;
     std::vector<AxisPlacement> made(graph_.values.size());
     for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
@@ -108,10 +109,11 @@ class RandomDecisions {
       });
       // Rarely all alike: most nodes are split.
       if (all.size() > 1 && !OneIn(random_, 4)) all.erase(all.begin());
-      chosen.push_back(all[random_() % all.size()]);
-      ++Coverage()[std::string(Name(node.op))][chosen.back().kind];
+      kept_.push_back(all[random_() % all.size()]);
+      chosen.push_back(&kept_.back());
+      ++Coverage()[std::string(Name(node.op))][chosen.back()->kind];
       for (size_t k = 0; k < node.output_count; ++k) {
-        made[node.first_output + k] = chosen.back().outputs[k];
+        made[node.first_output + k] = chosen.back()->outputs[k];
       }
     }
     return chosen;
@@ -122,6 +124,7 @@ class RandomDecisions {
   std::mt19937_64& random_;
   std::vector<IndexSignature> signatures_;
   Factors factors_;
+  std::deque<NodeStrategy> kept_;
 };
 
 std::string Describe(const PartitionRequest& request) {
@@ -137,10 +140,10 @@ std::string Describe(const PartitionRequest& request) {
                     ToString(request.types[node.first_output]));
     for (const auto& axis : request.strategies) {
       absl::StrAppend(&text, " | ");
-      for (const AxisPlacement& input : axis[i].inputs)
+      for (const AxisPlacement& input : axis[i]->inputs)
         absl::StrAppend(&text, ToString(input), " ");
       absl::StrAppend(&text, "-> ");
-      for (const AxisPlacement& out : axis[i].outputs) absl::StrAppend(&text, ToString(out), " ");
+      for (const AxisPlacement& out : axis[i]->outputs) absl::StrAppend(&text, ToString(out), " ");
     }
     absl::StrAppend(&text, "\n");
   }

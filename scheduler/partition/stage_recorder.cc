@@ -170,7 +170,11 @@ absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made
   const int64_t micro_batch = at_.micro_batch;
   std::vector<ValueId> pieces;
   for (int64_t i = 0; i < at_.micro_batches; ++i) {
-    ValueId piece = made.ids[facts_.request().sample ? 0 : size_t(i)];
+    if (facts_.request().sample && i > 0) {
+      pieces.push_back(pieces[0]);  // micro-batches of a sample are alike
+      continue;
+    }
+    ValueId piece = made.ids[size_t(i)];
     if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
     at_.micro_batch = i;
     if (!plain) {

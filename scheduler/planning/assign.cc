@@ -261,7 +261,7 @@ class Assigner {
       versions_[node.first_output + ValueId(k)].push_back(strategy.outputs[k]);
       from_feeds_[node.first_output + ValueId(k)] = from_feeds;
     }
-    result_.nodes.push_back(strategy);
+    result_.nodes.push_back(&strategy);
   }
 
   void PlaceOutputs() {

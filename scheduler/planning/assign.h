@@ -33,9 +33,9 @@ struct AxisPolicy {
 };
 
 struct AxisAssignment {
-  std::vector<NodeStrategy> nodes;
-  std::vector<AxisPlacement> inputs;   // by graph input
-  std::vector<AxisPlacement> outputs;  // by graph output
+  std::vector<const NodeStrategy*> nodes;  // of the facts
+  std::vector<AxisPlacement> inputs;       // by graph input
+  std::vector<AxisPlacement> outputs;      // by graph output
 };
 
 // Thread-safe.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "graph/infer.h"
+#include "graph/verify.h"
 #include "program/compile.h"
 #include "scheduler/fit.h"
 #include "scheduler/partition/partitioner.h"
@@ -51,6 +52,7 @@ class AutoPlanner : public Planner {
                          .memory_bytes = LeastMemory(request.devices),
                          .other_bytes = request.other_bytes,
                          .overlap = options_.overlap,
+                         .most_nodes = int64_t{kMaxNodes},
                          .constraints = options_.constraints};
     const bool free =
         options_.constraints.micro_batches <= 1 && options_.constraints.recompute <= 0;

@@ -9,8 +9,10 @@
 #define MOAI_SCHEDULER_PLANNING_SEARCH_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -50,6 +52,9 @@ struct SearchConstraints {
   int64_t micro_batches = 0;
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
+  // What the model axis splits of that which comes with each step: 0, nothing (tensor
+  // parallelism); 1, light nodes (sequence parallelism).
+  int sequence = -1;
 };
 
 struct SearchRequest {
@@ -62,6 +67,8 @@ struct SearchRequest {
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
   bool overlap = true;
+  // Nodes that a device's graph may have; 0: any number. Micro-batches are recorded one by one.
+  int64_t most_nodes = 0;
   // The most pipeline stages; 1: none.
   int64_t most_stages = 1;
   SearchConstraints constraints;
@@ -75,6 +82,8 @@ struct SearchResult {
 };
 
 // `recomputed`: the graph of each RecomputeMode is made once and kept in the result of Facts().
+//
+// Not thread-safe.
 class SearchSpace {
  public:
   static absl::StatusOr<SearchSpace> Make(const SearchRequest& request);
@@ -93,13 +102,19 @@ class SearchSpace {
   // Whether the graph replaces state by what it computes: a training step.
   bool Trains() const;
 
+  // Lists of roles that an axis may split, in order of preference: grown from each role that has a
+  // good share of the arithmetic. `data`: only from what comes with each step.
+  std::vector<std::vector<RoleId>> GrowLists(const GraphFacts& facts, bool data) const;
+  absl::StatusOr<StepCost> EvaluateCandidate(const Candidate& candidate) const;
+
  private:
   using RoleList = std::vector<RoleId>;
 
-  std::vector<RoleList> GrowLists(const GraphFacts& facts, bool data) const;
-  absl::StatusOr<StepCost> EvaluateCandidate(const Candidate& candidate) const;
+  const AxisAssignment& AssignmentOf(RecomputeMode mode, const AxisPolicy& policy) const;
 
   SearchRequest request_;
+  // What was assigned already: many candidates share their axes.
+  mutable std::map<std::tuple<int, int64_t, bool, RoleList, int>, AxisAssignment> assignments_;
   std::vector<std::shared_ptr<const RewrittenGraph>> graphs_;  // by RecomputeMode
   std::vector<std::shared_ptr<const GraphFacts>> facts_;
 };

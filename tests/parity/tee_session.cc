@@ -8,27 +8,10 @@
 #include "base/status.h"
 #include "graph/infer.h"
 #include "graph/testing/random_bindings.h"
+#include "graph/testing/tolerance.h"
 
 namespace moai {
 namespace {
-
-// What rounding each op of a chain of some ops may change, relative to the magnitude of the values.
-double Tolerance(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF64:
-      return 1e-9;
-    case Dtype::kF32:
-      return 1e-4;
-    case Dtype::kF16:
-      return 1e-2;
-    case Dtype::kBF16:
-      return 8e-2;
-    default:
-      return 0;
-  }
-}
-
-Dtype Coarser(Dtype a, Dtype b) { return Tolerance(b) > Tolerance(a) ? b : a; }
 
 // The dtype that names an op, as DtypesOf has it.
 Dtype NamedDtype(const Graph& graph, const Node& node) {
@@ -73,7 +56,7 @@ std::string RoundingDifference(const Comparison& comparison) {
     }
     return "";
   }
-  const double tolerance = Tolerance(Coarser(type.dtype, comparison.coarsest));
+  const double tolerance = RoundingTolerance(Coarser(type.dtype, comparison.coarsest));
   // The gradients of norms magnify the rounding of differences by 1 / sqrt(eps), some 300, where
   // the variance is 0. Of a 16-bit float's own rounding that is little.
   const double share = tolerance < 1e-3 ? 1 : 0.1;

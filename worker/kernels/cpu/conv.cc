@@ -1,27 +1,17 @@
-// conv2d and its gradients: oneDNN where it can (conv_library.cc), else direct loops, for every
-// float dtype: each output row is summed in the compute type before it is rounded, and every output
-// element belongs to one thread.
+// conv2d and its gradients: oneDNN where it can (conv_library.cc), else blocks of f32 for 16-bit
+// floats (conv_blocks.cc) and direct loops for every float dtype: each output row is summed in the
+// compute type before it is rounded, and every output element belongs to one thread.
 #include <algorithm>
 
+#include "worker/kernels/cpu/conv_blocks.h"
 #include "worker/kernels/cpu/conv_library.h"
+#include "worker/kernels/cpu/conv_shape.h"
 #include "worker/kernels/cpu/kernel_makers.h"
 #include "worker/kernels/cpu/parallel.h"
 #include "worker/kernels/cpu/window_rows.h"
 
 namespace moai {
 namespace {
-
-struct ConvShape {
-  Window window;
-  int64_t n, c, h, w;        // input
-  int64_t o, oh, ow;         // output
-  int64_t group_c, group_o;  // channels of one group
-
-  int64_t WeightAt(int64_t output, int64_t input) const {
-    return (output * group_c + input) * window.h.size * window.w.size;
-  }
-  int64_t WorkPerOutput() const { return group_c * window.h.size * window.w.size; }
-};
 
 ConvShape MakeShape(const Shape& x, const Shape& weight, const Shape& y,
                     absl::Span<const int64_t> extents) {
@@ -141,6 +131,8 @@ KernelOr MakeConvKernel(const KernelContext& context) {
   const ConvShape shape = op == Op::kConv2d            ? MakeShape(a, b, out_shape, extents)
                           : op == Op::kConv2dGradInput ? MakeShape(out_shape, b, a, extents)
                                                        : MakeShape(b, out_shape, a, extents);
+  const bool empty = a.elements() == 0 || b.elements() == 0 || out_shape.elements() == 0;
+  if (ByteSize(context.input_dtype(0)) == 2 && !empty) return MakeConvBlocksKernel(context, shape);
   KernelOr kernel = UnsupportedTypes(context);
   VisitFloat(context.input_dtype(0), [&](auto tag) {
     using T = typename decltype(tag)::type;

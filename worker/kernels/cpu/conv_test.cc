@@ -99,7 +99,7 @@ TEST(ConvTest, AgreesWithLoopsInDouble) {
   for (Op op : {Op::kConv2d, Op::kConv2dGradInput, Op::kConv2dGradWeight}) {
     for (const ConvCase& c : kCases) {
       const std::vector<double> want = RunCase(SpecOf(op, c, Dtype::kF64), 1);
-      for (Dtype dtype : {Dtype::kF32, Dtype::kBF16}) {
+      for (Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kF16}) {
         for (int threads : {1, 2}) {
           const std::vector<double> got = RunCase(SpecOf(op, c, dtype), threads);
           ASSERT_EQ(got.size(), want.size());

@@ -9,6 +9,7 @@
 #include "graph/interpreter.h"
 #include "graph/op.h"
 #include "graph/testing/random_bindings.h"
+#include "graph/testing/tolerance.h"
 #include "program/compile.h"
 #include "program/explain.h"
 #include "program/program_checker.h"
@@ -17,30 +18,11 @@
 namespace moai {
 namespace {
 
-// What rounding each op of a chain may change.
-double Tolerance(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::kF64:
-      return 1e-9;
-    case Dtype::kF32:
-      return 1e-4;
-    case Dtype::kF16:
-      return 1e-2;
-    case Dtype::kBF16:
-      return 8e-2;
-    default:
-      return 0;
-  }
-}
-
 // A float output is as exact as the coarsest dtype that its graph rounds to on the way.
 double Tolerance(const CapturedGraph& captured, Dtype dtype) {
-  double tolerance = Tolerance(dtype);
-  if (!IsFloat(dtype)) return tolerance;
-  for (const TensorType& type : captured.types) {
-    tolerance = std::max(tolerance, Tolerance(type.dtype));
-  }
-  return tolerance;
+  if (!IsFloat(dtype)) return 0;
+  for (const TensorType& type : captured.types) dtype = Coarser(dtype, type.dtype);
+  return RoundingTolerance(dtype);
 }
 
 BufferKind KindOf(InputKind kind) {

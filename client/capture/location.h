@@ -1,7 +1,7 @@
 // A place in the user's program, for error messages. (std::source_location needs a newer clang than
 // the one that checks thread safety here.)
-#ifndef MOAI_CLIENT_TENSOR_LOCATION_H_
-#define MOAI_CLIENT_TENSOR_LOCATION_H_
+#ifndef MOAI_CLIENT_CAPTURE_LOCATION_H_
+#define MOAI_CLIENT_CAPTURE_LOCATION_H_
 
 namespace moai {
 
@@ -28,4 +28,4 @@ class Location {
 
 }  // namespace moai
 
-#endif  // MOAI_CLIENT_TENSOR_LOCATION_H_
+#endif  // MOAI_CLIENT_CAPTURE_LOCATION_H_

@@ -1,0 +1,297 @@
+// The walk through the space of plans.
+//
+// A mesh with its lists is first costed in its fastest form: nothing recomputed, state whole. That
+// bounds what the same mesh can reach with less memory, so that most are never looked at again.
+// Lists are compared once, on one mesh, and only the best go through all meshes.
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "scheduler/planning/search.h"
+
+namespace moai {
+namespace {
+
+constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelective,
+                                    RecomputeMode::kFull};
+constexpr StateSharding kStates[] = {StateSharding::kNone, StateSharding::kOptimizer,
+                                     StateSharding::kParameters};
+constexpr int64_t kChunks[] = {1, 2, 4, 8};
+// How many lists go through every mesh.
+constexpr size_t kDataLists = 2, kModelLists = 3;
+// The model axis on which lists are compared.
+constexpr int64_t kComparedExtent = 8;
+// How many meshes are looked at in forms that need less memory, once one fits.
+constexpr size_t kMostMeshes = 24;
+
+using RoleList = std::vector<RoleId>;
+
+// Stages, and two axes at most in each: one for what comes with each step, one for what does not.
+struct MeshShape {
+  int64_t stages = 1;
+  int64_t data = 1;
+  int64_t model = 1;
+};
+
+struct Base {
+  MeshShape shape;
+  size_t data_list = 0;
+  size_t model_list = 0;
+  double bound = 0;  // seconds
+};
+
+bool Allows(int64_t fixed, int64_t value) { return fixed == 0 || fixed == value; }
+
+class SearchRun {
+ public:
+  SearchRun(const SearchSpace& space, const SearchRequest& request)
+      : space_(space), request_(request), fixed_(request.constraints) {}
+
+  absl::StatusOr<SearchResult> Run() {
+    for (RecomputeMode mode : kModes) {
+      data_[size_t(mode)] = space_.GrowLists(space_.facts(mode), /*data=*/true);
+      model_[size_t(mode)] = space_.GrowLists(space_.facts(mode), /*data=*/false);
+    }
+    CompareLists();
+    BoundMeshes();
+    if (bases_.empty()) {
+      if (!last_error_.ok()) return last_error_;
+      return absl::InvalidArgumentError("no mesh of these devices satisfies the constraints");
+    }
+    std::stable_sort(bases_.begin(), bases_.end(),
+                     [](const Base& a, const Base& b) { return a.bound < b.bound; });
+    for (size_t i = 0; i < bases_.size(); ++i) {
+      if (bases_[i].bound >= best_ || (i >= kMostMeshes && !fitting_.empty())) break;
+      TryForms(bases_[i]);
+    }
+    return Finish();
+  }
+
+ private:
+  int64_t available() const { return request_.memory_bytes - request_.other_bytes; }
+
+  // What the batch is split in, on each device, by micro-batches.
+  int64_t SamplesPerDevice(const Base& base, RecomputeMode mode) const {
+    const RoleList& list = data_[size_t(mode)][base.data_list];
+    if (list.empty()) return 1;
+    return PartOf(space_.facts(mode).roles()[list[0]].extent, base.shape.data, 0);
+  }
+
+  // Powers of two and the largest, that divide; of a pipeline, at least one for each stage.
+  std::vector<int64_t> MicroBatches(const Base& base, RecomputeMode mode) const {
+    const int64_t samples = SamplesPerDevice(base, mode);
+    std::vector<int64_t> counts;
+    for (int64_t m = 1; m <= samples; m *= 2) {
+      if (samples % m == 0) counts.push_back(m);
+    }
+    for (int64_t m = counts.back(); m <= samples && m <= 4096; ++m) {
+      if (samples % m == 0 && m != counts.back() && (m == samples || samples < 64)) {
+        counts.push_back(m);
+      }
+    }
+    if (fixed_.micro_batches != 0) counts = {fixed_.micro_batches};
+    // Redistributions come on top of the graph's own nodes: half as many, say.
+    const int64_t nodes = int64_t(space_.facts(mode).graph().nodes.size()) * 3 / 2;
+    std::erase_if(counts, [&](int64_t m) {
+      return samples % m != 0 || (base.shape.stages > 1 && m < base.shape.stages) ||
+             (request_.most_nodes > 0 && m > 1 && m * nodes > request_.most_nodes);
+    });
+    return counts;
+  }
+
+  Candidate Make(const Base& base, RecomputeMode mode, StateSharding state, int64_t micro_batches,
+                 int64_t chunks) const {
+    Candidate candidate;
+    candidate.recompute = mode;
+    candidate.micro_batches = micro_batches;
+    candidate.stages = base.shape.stages;
+    candidate.virtual_stages = chunks;
+    const RoleList& data = data_[size_t(mode)][base.data_list];
+    if (base.shape.data > 1) {
+      candidate.axes.push_back({.extent = base.shape.data, .roles = data, .state = state});
+      candidate.axis_names.push_back("data");
+    }
+    if (base.shape.model > 1) {
+      candidate.axes.push_back(
+          {.extent = base.shape.model, .roles = model_[size_t(mode)][base.model_list]});
+      candidate.axis_names.push_back("model");
+    }
+    if (!data.empty()) candidate.time_roles = {data[0]};
+    return candidate;
+  }
+
+  std::optional<StepCost> Evaluate(const Candidate& candidate) {
+    absl::StatusOr<StepCost> cost = space_.EvaluateCandidate(candidate);
+    if (!cost.ok()) {
+      last_error_ = cost.status();
+      return std::nullopt;
+    }
+    ++result_.evaluated;
+    return *cost;
+  }
+
+  // Keeps the lists that are fastest on one mesh.
+  void CompareLists() {
+    const int64_t model =
+        fixed_.model > 1 ? fixed_.model : std::min(kComparedExtent, request_.devices);
+    const auto order = [&](size_t count, size_t most, int64_t data_extent, int64_t model_extent,
+                           bool data) {
+      std::vector<std::pair<double, size_t>> costs;
+      for (size_t i = 0; i < count; ++i) {
+        const Base base{{1, data_extent, model_extent}, data ? i : 0, data ? 0 : i, 0};
+        const auto cost = Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, 1, 1));
+        if (cost.has_value()) costs.push_back({cost->seconds, i});
+      }
+      std::stable_sort(costs.begin(), costs.end());
+      std::vector<size_t> best;
+      double last = -1;
+      for (const auto& [seconds, i] : costs) {
+        // Lists that cost the same to the last digit do the same.
+        if (seconds == last || best.size() == most) continue;
+        last = seconds;
+        best.push_back(i);
+      }
+      return best;
+    };
+    kept_data_ = order(data_[0].size(), kDataLists, request_.devices, 1, true);
+    if (kept_data_.empty()) kept_data_ = {0};
+    if (request_.devices > 1) {
+      kept_model_ = order(model_[0].size(), kModelLists, 1, model, false);
+    }
+    if (kept_model_.empty()) kept_model_ = {0};
+  }
+
+  void BoundMeshes() {
+    for (int64_t stages = 1; stages <= request_.most_stages; ++stages) {
+      if (request_.devices % stages != 0 || !Allows(fixed_.stages, stages)) continue;
+      const int64_t rest = request_.devices / stages;
+      for (int64_t model = 1; model <= rest; ++model) {
+        if (rest % model != 0 || !Allows(fixed_.model, model)) continue;
+        if (!Allows(fixed_.data, rest / model)) continue;
+        for (size_t data_list : kept_data_) {
+          for (size_t model_list : kept_model_) {
+            if (model == 1 && model_list != kept_model_[0]) continue;
+            Bound({{stages, rest / model, model}, data_list, model_list, 0});
+          }
+        }
+      }
+    }
+  }
+
+  void Bound(Base base) {
+    const RoleList& model = model_[0][base.model_list];
+    // A factor that does not reach all devices of its axis leaves some idle.
+    if (base.shape.model > 1 && fixed_.model == 0 && !model.empty() &&
+        space_.facts(RecomputeMode::kNone).roles()[model[0]].extent < base.shape.model) {
+      return;
+    }
+    const std::vector<int64_t> counts = MicroBatches(base, RecomputeMode::kNone);
+    if (counts.empty()) return;
+    // A pipeline's bubble shrinks with micro-batches.
+    const int64_t m = base.shape.stages == 1 ? counts.front() : counts.back();
+    const auto cost = Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, m, 1));
+    if (!cost.has_value()) return;
+    base.bound = cost->seconds * (base.shape.stages == 1 ? 1 : 0.8);
+    bases_.push_back(base);
+  }
+
+  void TryForms(const Base& base) {
+    for (RecomputeMode mode : kModes) {
+      if (fixed_.recompute >= 0 && fixed_.recompute != int(mode)) continue;
+      if (mode != RecomputeMode::kNone && &space_.facts(mode) == &space_.facts(kModes[0])) continue;
+      if (base.data_list >= data_[size_t(mode)].size() ||
+          base.model_list >= model_[size_t(mode)].size()) {
+        continue;
+      }
+      for (StateSharding state : kStates) {
+        if (fixed_.state >= 0 && fixed_.state != int(state)) continue;
+        if (base.shape.data == 1 && state != StateSharding::kNone && fixed_.state < 0) continue;
+        // What fits in the fastest form is not made faster by saving memory.
+        if (TryMicroBatches(base, mode, state)) return;
+      }
+    }
+  }
+
+  // The fewest micro-batches that fit are the fastest without a pipeline; with one, more may be.
+  // Whether the fastest number of them fits.
+  bool TryMicroBatches(const Base& base, RecomputeMode mode, StateSharding state) {
+    const std::vector<int64_t> counts = MicroBatches(base, mode);
+    if (counts.empty()) return false;
+    if (base.shape.stages > 1) return TryPipeline(base, mode, state, counts);
+    // Memory falls with the number of micro-batches: the first that fits is found by halving.
+    size_t low = 0, high = counts.size() - 1;
+    if (!Keep(Make(base, mode, state, counts[high], 1))) return false;
+    while (low < high) {
+      const size_t middle = (low + high) / 2;
+      if (Keep(Make(base, mode, state, counts[middle], 1))) {
+        high = middle;
+      } else {
+        low = middle + 1;
+      }
+    }
+    return high == 0;
+  }
+
+  bool TryPipeline(const Base& base, RecomputeMode mode, StateSharding state,
+                   const std::vector<int64_t>& counts) {
+    bool fits = false;
+    for (int64_t chunks : kChunks) {
+      if (!Allows(fixed_.virtual_stages, chunks)) continue;
+      const bool here = Keep(Make(base, mode, state, counts.back(), chunks));
+      fits = fits || here;
+      if (!here) break;  // more chunks take more memory
+    }
+    if (fits && counts.size() > 1) {
+      Keep(Make(base, mode, state, counts[counts.size() - 2], 1));
+    }
+    return fits;
+  }
+
+  // Whether the candidate fits.
+  bool Keep(const Candidate& candidate) {
+    const auto cost = Evaluate(candidate);
+    if (!cost.has_value()) return false;
+    const bool fits = cost->total_bytes() <= available();
+    if (fits) {
+      ++result_.feasible;
+      best_ = std::min(best_, cost->seconds);
+    }
+    (fits ? fitting_ : others_).push_back({candidate, *cost});
+    return fits;
+  }
+
+  absl::StatusOr<SearchResult> Finish() {
+    std::stable_sort(fitting_.begin(), fitting_.end(),
+                     [](const auto& a, const auto& b) { return a.cost.seconds < b.cost.seconds; });
+    std::stable_sort(others_.begin(), others_.end(), [](const auto& a, const auto& b) {
+      return a.cost.total_bytes() < b.cost.total_bytes();
+    });
+    result_.candidates = std::move(fitting_);
+    result_.candidates.insert(result_.candidates.end(), others_.begin(), others_.end());
+    if (!result_.candidates.empty()) return std::move(result_);
+    if (!last_error_.ok()) return last_error_;
+    return absl::InvalidArgumentError("no plan satisfies the constraints");
+  }
+
+  const SearchSpace& space_;
+  const SearchRequest& request_;
+  const SearchConstraints& fixed_;
+  std::vector<RoleList> data_[3], model_[3];  // by RecomputeMode
+  std::vector<size_t> kept_data_, kept_model_;
+  std::vector<Base> bases_;
+  std::vector<EvaluatedCandidate> fitting_, others_;
+  double best_ = std::numeric_limits<double>::infinity();
+  absl::Status last_error_;
+  SearchResult result_;
+};
+
+}  // namespace
+
+absl::StatusOr<SearchResult> SearchSpace::Search() const {
+  return SearchRun(*this, request_).Run();
+}
+
+}  // namespace moai

@@ -1,0 +1,16 @@
+// conv2d and its gradients for 16-bit floats in blocks of f32.
+#ifndef MOAI_WORKER_KERNELS_CPU_CONV_BLOCKS_H_
+#define MOAI_WORKER_KERNELS_CPU_CONV_BLOCKS_H_
+
+#include "worker/kernels/cpu/conv_shape.h"
+#include "worker/kernels/cpu/kernel_tools.h"
+
+namespace moai {
+
+// For bf16 where the library has no convolution of it (processors without AVX-512), and for f16.
+// No extent of `shape` is 0.
+KernelOr MakeConvBlocksKernel(const KernelContext& context, const ConvShape& shape);
+
+}  // namespace moai
+
+#endif  // MOAI_WORKER_KERNELS_CPU_CONV_BLOCKS_H_
