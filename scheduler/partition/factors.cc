@@ -93,7 +93,7 @@ class FactorSets {
 
 class Analysis {
  public:
-  Analysis(const Graph& graph, absl::Span<const TensorType> types) : graph_(graph), types_(types) {
+  explicit Analysis(absl::Span<const TensorType> types) : types_(types) {
     for (const TensorType& type : types) {
       first_dim_.push_back(uint32_t(dims_.size()));
       for (int64_t extent : type.shape) {
@@ -191,7 +191,6 @@ class Analysis {
     sets_.Unify(m < n ? b : a, extended);
   }
 
-  const Graph& graph_;
   const absl::Span<const TensorType> types_;
   FactorSets sets_;
   std::vector<List> dims_;
@@ -202,7 +201,7 @@ class Analysis {
 
 Factors Factors::Analyze(const Graph& graph, absl::Span<const TensorType> types,
                          absl::Span<const IndexSignature> signatures) {
-  Analysis analysis(graph, types);
+  Analysis analysis(types);
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     if (graph.nodes[i].op == Op::kReshape) {
       analysis.Reshape(graph.nodes[i]);
