@@ -23,8 +23,9 @@ bool Splits(const GraphFacts& facts, uint32_t node, RoleId role) {
   return false;
 }
 
-// Appends, one after the other, the role that covers most of the arithmetic not covered yet.
-RoleList Grow(const GraphFacts& facts, RoleId seed, int64_t extent, bool feeds) {
+// Appends, one after the other, the role that covers most of the arithmetic not covered yet: of
+// those that no feed has.
+RoleList Grow(const GraphFacts& facts, RoleId seed, int64_t extent) {
   const size_t nodes = facts.graph().nodes.size();
   RoleList list = {seed};
   std::vector<bool> covered(nodes, false);
@@ -38,7 +39,7 @@ RoleList Grow(const GraphFacts& facts, RoleId seed, int64_t extent, bool feeds) 
         if (strategy.factor == kNoFactor) continue;
         const RoleId role = facts.role(strategy.factor);
         const Role& r = facts.roles()[role];
-        if (r.extent >= extent && (feeds || !r.in_feeds)) gain[role] += facts.flops(node);
+        if (r.extent >= extent && !r.in_feeds) gain[role] += facts.flops(node);
       }
     }
     const RoleId best = RoleId(std::max_element(gain.begin(), gain.end()) - gain.begin());
@@ -75,7 +76,7 @@ std::vector<RoleList> ModelLists(const GraphFacts& facts, const StatedPlan& plan
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
     if (r.in_feeds || r.extent < plan.model || r.flops < kSeedShare * facts.total_flops()) continue;
-    RoleList list = Grow(facts, role, plan.model, /*feeds=*/false);
+    RoleList list = Grow(facts, role, plan.model);
     if (known.insert(std::set<RoleId>(list.begin(), list.end())).second) {
       lists.push_back(std::move(list));
     }
@@ -126,8 +127,7 @@ absl::StatusOr<std::vector<Candidate>> CandidatesFor(const GraphFacts& facts,
     if (feeds.size() < 2) {
       return absl::InvalidArgumentError("the graph has no sequence to share");
     }
-    add(base, "context",
-        {.extent = plan.context, .roles = Grow(facts, feeds[1], plan.context, /*feeds=*/true)});
+    add(base, "context", {.extent = plan.context, .roles = Grow(facts, feeds[1], plan.context)});
   }
   if (plan.model < 2) return std::vector<Candidate>{base};
   std::vector<Candidate> candidates;
