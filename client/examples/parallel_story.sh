@@ -86,8 +86,8 @@ switch_model 2xLarge.640MB
 train --batch=512 --steps=3 || fail "training failed"
 explain
 
-say "The same on two devices: refused before anything runs"
+say "A wider model on two devices of 40 MiB: refused before anything runs"
 switch_model Medium.80MB
-if train --batch=512 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
+if train --batch=64 --hidden=512 --ffn=1408 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
 cat "$run/refusal"
 grep --quiet "the smallest accelerator that fits is" "$run/refusal" || fail "the refusal names no accelerator that fits"
