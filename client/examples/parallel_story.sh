@@ -79,15 +79,15 @@ switch_model 2xLarge.1GB
 train --batch=64 --steps=5 || fail "training failed"
 explain
 
-# 1.6 million parameters in f32 with two moments and a gradient each take 24.5 MiB on a device that holds all of them.
-say "Batch 512 on 16 devices of 20 MiB, too small for a replica of the model and its optimizer"
-cluster 20MiB
-switch_model 2xLarge.320MB
+# With the whole batch at once and all state on every device, data parallelism alone needs 41.9 MiB of each (48 in the first step).
+say "Batch 512 on 16 devices of 40 MiB, too small for data parallelism alone"
+cluster 40MiB
+switch_model 2xLarge.640MB
 train --batch=512 --steps=3 || fail "training failed"
 explain
 
-say "The same on one device: refused before anything runs"
-switch_model Small.20MB
-if train --batch=512 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
+say "A wider model on two devices of 40 MiB: refused before anything runs"
+switch_model Medium.80MB
+if train --batch=64 --hidden=512 --ffn=1408 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
 cat "$run/refusal"
 grep --quiet "the smallest accelerator that fits is" "$run/refusal" || fail "the refusal names no accelerator that fits"
