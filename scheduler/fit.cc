@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "scheduler/flavors.h"
 
 namespace moai {
 namespace {
@@ -13,7 +14,8 @@ std::string SmallestThatFits(int64_t needed, absl::Span<const DeviceProfile> oth
     if (smallest == nullptr || other.memory_bytes < smallest->memory_bytes) smallest = &other;
   }
   if (smallest == nullptr) return "";
-  return absl::StrCat("; the smallest accelerator that fits is ", FlavorName(*smallest));
+  return absl::StrCat("; the smallest accelerator that fits is ",
+                      StandardFlavorName(1, smallest->memory_bytes));
 }
 
 absl::Status Refusal(absl::string_view what, int64_t needed, absl::string_view causes, int64_t live,

@@ -25,7 +25,7 @@ TEST(FitTest, RefusalSaysNeededAndAvailableAndWhatWouldDo) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), HasSubstr("1052672 bytes"));
   EXPECT_THAT(status.message(), HasSubstr("57344 bytes) are available"));
-  EXPECT_THAT(status.message(), HasSubstr("Local.1GB"));
+  EXPECT_THAT(status.message(), HasSubstr("Small.1GB"));
   EXPECT_THAT(CheckFits(step, 8192, 65536).message(), Not(HasSubstr("smallest")));
 }
 

@@ -137,8 +137,4 @@ std::vector<PoolDevice> Pool::Devices() const {
   return devices;
 }
 
-std::string FlavorName(const DeviceProfile& profile) {
-  return absl::StrCat("Local.", ShortBytes(profile.memory_bytes));
-}
-
 }  // namespace moai

@@ -70,9 +70,6 @@ class Pool {
   std::map<uint64_t, Worker> workers_ ABSL_GUARDED_BY(mutex_);
 };
 
-// "Local.4GB": what a virtual accelerator of one such device is called.
-std::string FlavorName(const DeviceProfile& profile);
-
 }  // namespace moai
 
 #endif  // MOAI_SCHEDULER_POOL_H_

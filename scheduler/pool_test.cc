@@ -99,10 +99,5 @@ TEST(PoolTest, ForgetsTheLeasesOfARemovedWorker) {
   EXPECT_FALSE(pool.Acquire(1).ok());
 }
 
-TEST(PoolTest, NamesFlavorsByTheirMemory) {
-  EXPECT_EQ(FlavorName(Cpu(int64_t{4} << 30)), "Local.4GB");
-  EXPECT_EQ(FlavorName(Cpu(int64_t{512} << 20)), "Local.512MB");
-}
-
 }  // namespace
 }  // namespace moai

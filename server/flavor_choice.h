@@ -3,7 +3,6 @@
 #define MOAI_SERVER_FLAVOR_CHOICE_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 
 #include "absl/status/statusor.h"
@@ -30,9 +29,6 @@ class FlavorChoice {
   // What this client's next session runs on. An error refuses the session, with its words.
   virtual absl::StatusOr<ChosenFlavor> Current(const FlavorRequest& request) = 0;
 };
-
-// Everybody gets so many devices. Requires devices >= 1.
-std::unique_ptr<FlavorChoice> MakeFixedFlavor(int devices);
 
 }  // namespace moai
 

@@ -122,9 +122,10 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
   session->SetClient(stream);
   entry.stream = stream;
   entry.executors = *std::move(executors);
-  DeviceProfile whole = leases[0].profile;
-  whole.memory_bytes = entry.memory_bytes;
-  entry.accelerator = chosen.flavor.name.empty() ? FlavorName(whole) : chosen.flavor.name;
+  entry.accelerator =
+      !chosen.flavor.name.empty()
+          ? chosen.flavor.name
+          : StandardFlavorName(int(leases.size()), leases.back().profile.memory_bytes);
   welcome.set_session_id(session_id);
   welcome.set_job_id(entry.job);
   welcome.set_accelerator(entry.accelerator);

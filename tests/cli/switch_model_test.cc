@@ -9,6 +9,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/cli/run_command.h"
 #include "tests/end_to_end/cluster.h"
+#include "tests/end_to_end/session_client.h"
 
 namespace moai {
 namespace {
@@ -127,9 +128,27 @@ TEST(SwitchModelTest, IsRefusedWhileAProgramRuns) {
   EXPECT_THAT(asked.output, HasSubstr(absl::StrCat("Selection (1-3, q, Q): ", kRefusal, "\n1. ")));
   EXPECT_EQ(CurrentModel(*cluster), "Small.256MB");
   session->reset();
-  // Returns when the server has seen the end too.
-  RunCommand("moreh-smi --reset", {{"MOAI_SERVER", cluster->address()}});
   EXPECT_EQ(SwitchModel(*cluster, "Large.1GB").exit_code, 0);
+}
+
+TEST(SwitchModelTest, DecidesWhatTheNextProgramRunsOn) {
+  const auto cluster = StartCluster();
+  ASSERT_NE(cluster, nullptr);
+  for (const auto& [model, devices] :
+       std::vector<std::pair<std::string, int>>{{"Small.256MB", 1}, {"Large.1GB", 4}}) {
+    ASSERT_EQ(SwitchModel(*cluster, model).exit_code, 0);
+    SessionClient client(cluster->address());
+    EXPECT_EQ(client.session().accelerator_name(), model);
+    EXPECT_EQ(client.session().memory_bytes(), uint64_t(devices) << 28);
+    const ObjectId a = client.Upload(std::vector<float>{1, 2, 3});
+    EXPECT_EQ(client.Read(client.Add(a, a), 3), (std::vector<float>{2, 4, 6}));
+    const auto status = nlohmann::json::parse(
+        RunCommand("moreh-smi --json", {{"MOAI_SERVER", cluster->address()}}).output);
+    int busy = 0;
+    for (const auto& device : status["physical_devices"]) busy += device["busy"] ? 1 : 0;
+    EXPECT_EQ(busy, devices);
+    EXPECT_EQ(status["processes"][0]["model"], model);
+  }
 }
 
 TEST(SwitchModelTest, IsRememberedByTheNextServer) {
