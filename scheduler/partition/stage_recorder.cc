@@ -163,17 +163,33 @@ DeviceExtents StageRecorder::ExtentsOf(ValueId value, const Placement& where) co
   return extents;
 }
 
+// Micro-batches of a sample are alike: the first repeated has the type of all, which is what
+// counts.
+absl::StatusOr<ValueId> StageRecorder::RepeatSample(ValueId value, const Version& made) {
+  MOAI_ASSIGN_OR_RETURN(const ValueId view, ViewAround(builder_, made.ids[0], facts_.whole(value),
+                                                       made.where, time_, at_));
+  DeviceExtents one, all;
+  for (size_t device = 0; device < builder_.devices(); ++device) {
+    const Shape& shape = builder_.shape(view, device);
+    one.push_back({shape[0], 1, shape[1], shape[2]});
+    all.push_back({shape[0], at_.micro_batches, shape[1], shape[2]});
+  }
+  MOAI_ASSIGN_OR_RETURN(ValueId id, builder_.AddNode(Op::kReshape, {view}, {4}, one));
+  MOAI_ASSIGN_OR_RETURN(id, builder_.AddNode(Op::kBroadcast, {id}, {4, 0, 1, 2, 3}, all));
+  Placement whole = made.where;
+  whole[size_t(time_)] = {};
+  return builder_.AddNode(Op::kReshape, {id}, {facts_.whole(value).rank()},
+                          ExtentsOf(value, whole));
+}
+
 absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made) {
+  if (facts_.request().sample) return RepeatSample(value, made);
   const AxisPlacement& factor = made.where[size_t(time_)];
   const Shape& shape = facts_.whole(value);
   const bool plain = factor.outer == 1;
   const int64_t micro_batch = at_.micro_batch;
   std::vector<ValueId> pieces;
   for (int64_t i = 0; i < at_.micro_batches; ++i) {
-    if (facts_.request().sample && i > 0) {
-      pieces.push_back(pieces[0]);  // micro-batches of a sample are alike
-      continue;
-    }
     ValueId piece = made.ids[size_t(i)];
     if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
     at_.micro_batch = i;

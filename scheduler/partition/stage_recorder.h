@@ -98,6 +98,7 @@ class StageRecorder {
   absl::StatusOr<ValueId> Make(ValueId value, const Placement& want);
   absl::Status Join(ValueId value);
   absl::StatusOr<ValueId> Concat(ValueId value, const Version& made);
+  absl::StatusOr<ValueId> RepeatSample(ValueId value, const Version& made);
   absl::Status StoreMade(ValueId value, const Placement& where, ValueId id);
   const Version* Cheapest(ValueId value, const Placement& want) const;
   static Version* Find(State& state, const Placement& where);
