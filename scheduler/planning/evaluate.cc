@@ -5,15 +5,15 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/status.h"
 #include "graph/infer.h"
+#include "graph/op_schema.h"
 #include "scheduler/cost/collective_cost.h"
 #include "scheduler/cost/fused_cost.h"
 #include "scheduler/cost/op_cost.h"
 #include "scheduler/partition/pipeline_order.h"
+#include "scheduler/planning/node_kinds.h"
 
 namespace moai {
 namespace {
-
-bool IsView(const Node& node) { return Entry(node.op).op_class == OpClass::kView; }
 
 // Two streams of one device: kernels and collectives, each in order.
 struct Clock {
@@ -96,7 +96,7 @@ class Evaluation {
     const double in = node.inputs.empty() ? 0 : double(types_[node.inputs[0]].bytes());
     const double out = double(types_[node.first_output].bytes());
     const double bytes = std::max(in, out);
-    const GroupShape& shape = shapes_[size_t(GroupOfNode(node))];
+    const GroupShape& shape = shapes_[size_t(node.attributes[Schema(node.op).group_attribute])];
     const double seconds = CollectiveSeconds(cluster_, kind, bytes, shape);
     const double p = double(shape.size()), share = (p - 1) / p;
     cost_.sent_bytes += repeats * bytes * share * (kind == CollectiveKind::kAllReduce ? 2 : 1);
@@ -104,19 +104,6 @@ class Evaluation {
     double& stream = options_.overlap ? clock.collectives : clock.kernels;
     stream = std::max(stream, start) + seconds;
     return stream;
-  }
-
-  static int32_t GroupOfNode(const Node& node) {
-    switch (node.op) {
-      case Op::kAllGather:
-      case Op::kReduceScatter:
-      case Op::kRecv:
-        return node.attributes[1];
-      case Op::kAllToAll:
-        return node.attributes[2];
-      default:
-        return node.attributes[0];
-    }
   }
 
   void FindMemory() {

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "scheduler/planning/node_kinds.h"
+
 namespace moai {
 namespace {
 
 // Values smaller than this share of the largest are small.
 constexpr double kSmallShare = 1.0 / 64;
-
-bool IsView(const Node& node) { return Entry(node.op).op_class == OpClass::kView; }
 
 class Finder {
  public:

@@ -8,17 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/cost.h"
+#include "scheduler/planning/node_kinds.h"
 
 namespace moai {
-namespace {
-
-bool IsHeavy(const Node& node) {
-  return Entry(node.op).op_class == OpClass::kMatmul || node.op == Op::kAttention ||
-         node.op == Op::kAttentionGrad;
-}
-
-}  // namespace
-
 absl::StatusOr<GraphFacts> GraphFacts::Make(const Graph& graph, absl::Span<const int64_t> sizes,
                                             absl::Span<const TensorType> types) {
   GraphFacts facts;

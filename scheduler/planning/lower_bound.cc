@@ -6,15 +6,12 @@
 #include "graph/cost.h"
 #include "scheduler/cost/fused_cost.h"
 #include "scheduler/cost/op_cost.h"
+#include "scheduler/planning/node_kinds.h"
 
 namespace moai {
 namespace {
 
 bool IsAttention(Op op) { return op == Op::kAttention || op == Op::kAttentionGrad; }
-
-bool IsHeavy(const Node& node) {
-  return Entry(node.op).op_class == OpClass::kMatmul || IsAttention(node.op);
-}
 
 // Operations per second of the best shape.
 double BestRate(const DeviceModel& device, const Node& node, Dtype dtype) {

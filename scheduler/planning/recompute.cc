@@ -5,17 +5,12 @@
 #include "base/status.h"
 #include "graph/builder.h"
 #include "scheduler/planning/forward_pass.h"
+#include "scheduler/planning/node_kinds.h"
 
 namespace moai {
 namespace {
 
 constexpr uint32_t kNobody = UINT32_MAX;
-
-bool IsView(const Node& node) { return Entry(node.op).op_class == OpClass::kView; }
-bool IsHeavy(const Node& node) {
-  return Entry(node.op).op_class == OpClass::kMatmul || node.op == Op::kAttention ||
-         node.op == Op::kAttentionGrad;
-}
 
 class Rewriter {
  public:

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/infer.h"
+#include "graph/op_schema.h"
 #include "scheduler/cost/collective_cost.h"
 #include "scheduler/cost/fused_cost.h"
 #include "scheduler/cost/pipeline_schedule.h"
@@ -19,19 +20,6 @@ namespace {
 
 // More micro-batches than these would be a trace that no browser opens.
 constexpr int64_t kMostKernelTasks = 200000;
-
-int32_t GroupOfNode(const Node& node) {
-  switch (node.op) {
-    case Op::kAllGather:
-    case Op::kReduceScatter:
-    case Op::kRecv:
-      return node.attributes[1];
-    case Op::kAllToAll:
-      return node.attributes[2];
-    default:
-      return node.attributes[0];
-  }
-}
 
 // Kernel by kernel, of a plan without pipeline stages.
 class KernelTimeline {
@@ -108,7 +96,8 @@ class KernelTimeline {
   double CollectiveTime(const Node& node) const {
     const double in = node.inputs.empty() ? 0 : double(types_[node.inputs[0]].bytes());
     const double bytes = std::max(in, double(types_[node.first_output].bytes()));
-    const DeviceGroup& group = part_.groups[size_t(GroupOfNode(node))];
+    const DeviceGroup& group =
+        part_.groups[size_t(node.attributes[Schema(node.op).group_attribute])];
     return CollectiveSeconds(cluster_, *CollectiveKindOf(node.op), bytes, GroupOf(cluster_, group));
   }
 
