@@ -10,6 +10,7 @@
 #include "graph/verify.h"
 #include "program/compile.h"
 #include "scheduler/fit.h"
+#include "scheduler/partition/layouts.h"
 #include "scheduler/partition/partitioner.h"
 #include "scheduler/planning/local_cluster.h"
 
@@ -53,6 +54,7 @@ class AutoPlanner : public Planner {
                          .other_bytes = request.other_bytes,
                          .overlap = options_.overlap,
                          .most_nodes = int64_t{kMaxNodes},
+                         .most_stages = int64_t(request.devices.size()),
                          .constraints = options_.constraints};
     const bool free =
         options_.constraints.micro_batches <= 1 && options_.constraints.recompute <= 0;
@@ -206,12 +208,14 @@ class AutoPlanner : public Planner {
     Compiled result{std::make_shared<Plan>(), 0};
     Plan& plan = *result.plan;
     std::shared_ptr<const ProgramTemplate> own;
-    if (compiled == nullptr) {
-      MOAI_ASSIGN_OR_RETURN(own, CompileStructure(*parts.parts[0].graph));
-      compiled = own.get();
-    }
     for (size_t device = 0; device < parts.parts.size(); ++device) {
       const DeviceGraph& part = parts.parts[device];
+      // Devices of one pipeline stage share a structure, and stand together.
+      const bool another = device == 0 || part.graph != parts.parts[device - 1].graph;
+      if (another && (own != nullptr || compiled == nullptr)) {
+        MOAI_ASSIGN_OR_RETURN(own, CompileStructure(*part.graph));
+        compiled = own.get();
+      }
       MOAI_ASSIGN_OR_RETURN(const std::vector<TensorType> types,
                             InferGraph(*part.graph, part.sizes));
       MOAI_ASSIGN_OR_RETURN(const Program program,
@@ -236,9 +240,12 @@ class AutoPlanner : public Planner {
     plan.value_types.resize(graph.value_count);
     plan.value_layouts.assign(graph.value_count, Replicated(mesh));
     plan.feed_types.resize(graph.feed_count);
-    const auto layout_of_input = [&](size_t i) {
-      return partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->inputs[i]};
-    };
+    std::vector<Layout> inputs(graph.inputs.size(), Replicated(mesh));
+    std::vector<Layout> outputs(graph.outputs.size(), Replicated(mesh));
+    if (partition != nullptr) {
+      inputs = LayoutsOfInputs(*partition);
+      outputs = LayoutsOfOutputs(*partition);
+    }
     for (size_t i = 0; i < graph.inputs.size(); ++i) {
       const Input& input = graph.inputs[i];
       const TensorType& type = request.types[input.value];
@@ -246,11 +253,11 @@ class AutoPlanner : public Planner {
         case InputKind::kSlot:
           plan.slot_types[input.index] = type;
           plan.slot_created[input.index] = false;
-          plan.slot_layouts[input.index] = layout_of_input(i);
+          plan.slot_layouts[input.index] = inputs[i];
           break;
         case InputKind::kValue:
           plan.value_types[input.index] = type;
-          plan.value_layouts[input.index] = layout_of_input(i);
+          plan.value_layouts[input.index] = inputs[i];
           break;
         case InputKind::kFeed:
           plan.feed_types[input.index] = type;
@@ -262,14 +269,12 @@ class AutoPlanner : public Planner {
     for (size_t i = 0; i < graph.outputs.size(); ++i) {
       const Output& output = graph.outputs[i];
       const TensorType& type = request.types[output.value];
-      const Layout layout =
-          partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->outputs[i]};
       if (output.kind == OutputKind::kValue) {
         plan.output_types.push_back(type);
-        plan.output_layouts.push_back(layout);
+        plan.output_layouts.push_back(outputs[i]);
       } else if (plan.slot_created[output.index]) {
         plan.slot_types[output.index] = type;
-        plan.slot_layouts[output.index] = layout;
+        plan.slot_layouts[output.index] = outputs[i];
       }
     }
   }
