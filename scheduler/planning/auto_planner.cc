@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
+#include "graph/fingerprint.h"
 #include "graph/infer.h"
 #include "graph/verify.h"
 #include "program/compile.h"
@@ -77,11 +78,28 @@ class AutoPlanner : public Planner {
     return least;
   }
 
-  // One device, the graph as it came.
+  // One device that does everything at once.
   static absl::StatusOr<Compiled> CompileWhole(const PlanRequest& request) {
-    PartitionedGraph whole;
-    whole.parts = {{request.graph, Sizes(request.sizes.begin(), request.sizes.end()), {}, {}}};
-    return Compile(request, request.compiled, std::move(whole), Mesh{}, nullptr);
+    PartitionRequest partition{.graph = request.graph.get(),
+                               .sizes = request.sizes,
+                               .types = request.types,
+                               .devices = {0}};
+    partition.inputs.resize(request.graph->inputs.size());
+    partition.outputs.resize(request.graph->outputs.size());
+    MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
+    DeviceGraph& part = parts.parts[0];
+    // What the client's graph is compiled to is there already.
+    const bool as_it_came = part.constants.empty() &&
+                            ComputeFingerprint(*part.graph) == ComputeFingerprint(*request.graph);
+    if (as_it_came) part.graph = request.graph;
+    MOAI_ASSIGN_OR_RETURN(
+        Compiled compiled,
+        Compile(request, as_it_came ? request.compiled : nullptr, std::move(parts), partition));
+    const StepMemory& memory = compiled.plan->memory[0];
+    compiled.plan->explanation = absl::StrCat(
+        "one device, ", compiled.plan->instructions, " instructions, ", ReadableBytes(memory.arena),
+        " for temporaries, ", ReadableBytes(memory.fresh), " for results");
+    return compiled;
   }
 
   // Every device does all of it; what creates large state makes it in parts.
@@ -97,7 +115,7 @@ class AutoPlanner : public Planner {
                           space.RequestFor(candidate, /*sample=*/false));
     MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
     MOAI_ASSIGN_OR_RETURN(Compiled compiled,
-                          Compile(request, nullptr, std::move(parts), partition.mesh, &partition));
+                          Compile(request, nullptr, std::move(parts), partition));
     compiled.plan->explanation = "small: every device runs all of it";
     return compiled.plan;
   }
@@ -118,8 +136,8 @@ class AutoPlanner : public Planner {
       MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
                             space.RequestFor(evaluated.candidate, /*sample=*/false));
       MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
-      MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
-                                                       partition.mesh, &partition));
+      MOAI_ASSIGN_OR_RETURN(Compiled compiled,
+                            Compile(request, nullptr, std::move(parts), partition));
       least = std::min(least, compiled.most_bytes);
       if (compiled.most_bytes > available) {
         underestimate = std::max(
@@ -195,16 +213,20 @@ class AutoPlanner : public Planner {
       advice = absl::StrCat("; the smallest accelerator that fits is ", size.name);
       break;
     }
+    const bool one = search.devices == 1;
     return absl::ResourceExhaustedError(
-        absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) of each of ",
-                     search.devices, " devices by the smallest plan there is; ",
-                     ReadableBytes(available), " (", available, " bytes) are available", advice));
+        absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) ",
+                     one ? "" : absl::StrCat("of each of ", search.devices, " devices "),
+                     "by the smallest plan there is, beside ", ReadableBytes(search.other_bytes),
+                     " of tensors that are alive; ", one ? "the accelerator has " : "each has ",
+                     ReadableBytes(search.memory_bytes), ", of which ", ReadableBytes(available),
+                     " (", available, " bytes) are available", advice));
   }
 
-  // Compiles the parts and fills the plan. `partition` is null where the graph is not split.
+  // Compiles the parts and fills the plan. `compiled`: what all of them are compiled to, if known.
   static absl::StatusOr<Compiled> Compile(const PlanRequest& request,
                                           const ProgramTemplate* compiled, PartitionedGraph parts,
-                                          const Mesh& mesh, const PartitionRequest* partition) {
+                                          const PartitionRequest& partition) {
     Compiled result{std::make_shared<Plan>(), 0};
     Plan& plan = *result.plan;
     std::shared_ptr<const ProgramTemplate> own;
@@ -227,25 +249,22 @@ class AutoPlanner : public Planner {
           std::max(result.most_bytes, plan.memory.back().total() + StateBytes(program));
     }
     plan.parts = std::move(parts.parts);
-    FillBindings(request, mesh, partition, plan);
+    FillBindings(request, partition, plan);
     return result;
   }
 
-  static void FillBindings(const PlanRequest& request, const Mesh& mesh,
-                           const PartitionRequest* partition, Plan& plan) {
+  static void FillBindings(const PlanRequest& request, const PartitionRequest& partition,
+                           Plan& plan) {
     const Graph& graph = *request.graph;
+    const Mesh& mesh = partition.mesh;
     plan.slot_types.resize(graph.slot_count);
     plan.slot_created.assign(graph.slot_count, true);
     plan.slot_layouts.assign(graph.slot_count, Replicated(mesh));
     plan.value_types.resize(graph.value_count);
     plan.value_layouts.assign(graph.value_count, Replicated(mesh));
     plan.feed_types.resize(graph.feed_count);
-    std::vector<Layout> inputs(graph.inputs.size(), Replicated(mesh));
-    std::vector<Layout> outputs(graph.outputs.size(), Replicated(mesh));
-    if (partition != nullptr) {
-      inputs = LayoutsOfInputs(*partition);
-      outputs = LayoutsOfOutputs(*partition);
-    }
+    const std::vector<Layout> inputs = LayoutsOfInputs(partition);
+    const std::vector<Layout> outputs = LayoutsOfOutputs(partition);
     for (size_t i = 0; i < graph.inputs.size(); ++i) {
       const Input& input = graph.inputs[i];
       const TensorType& type = request.types[input.value];
