@@ -140,6 +140,7 @@ class Partitioner {
                           LegsOf(graph_, request_.pipeline, nodes));
     for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
       SetMicroBatch(item.micro_batch);
+      for (auto& recorder : recorders_) recorder->SetBackward(item.leg >= request_.pipeline.chunks);
       for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
     }
     return absl::OkStatus();
@@ -167,11 +168,11 @@ class Partitioner {
   PartitionedGraph Finish() {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
-    result.in_micro_batch.resize(request_.devices.size());
+    result.turns.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
       const std::vector<int64_t> devices = recorder.devices();
-      const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      const std::vector<NodeTurn> turns = recorder.turns();
       std::vector<std::vector<DeviceGroup>> groups;
       for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
       std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
@@ -180,7 +181,7 @@ class Partitioner {
             size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
-        result.in_micro_batch[at] = in_micro_batch;
+        result.turns[at] = turns;
       }
     }
     return result;
