@@ -53,8 +53,11 @@ struct SearchConstraints {
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
   // What the model axis splits of that which comes with each step: 0, nothing (tensor
-  // parallelism); 1, light nodes (sequence parallelism).
+  // parallelism); 1, light nodes (sequence parallelism); 2, heavy ones too (context parallelism).
   int sequence = -1;
+  // Whether the model axis splits first what has weights of its own at each position (expert
+  // parallelism): 0 or 1.
+  int experts = -1;
 };
 
 struct SearchRequest {
@@ -117,6 +120,7 @@ class SearchSpace {
   mutable std::map<std::tuple<int, int64_t, bool, RoleList, int>, AxisAssignment> assignments_;
   std::vector<std::shared_ptr<const RewrittenGraph>> graphs_;  // by RecomputeMode
   std::vector<std::shared_ptr<const GraphFacts>> facts_;
+  std::vector<uint32_t> turns_;  // the node where each graph turns back
 };
 
 }  // namespace moai

@@ -4,38 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "graph/interpret_devices.h"
+#include "scheduler/partition/layouts.h"
 #include "scheduler/partition/testing/cut.h"
 
 namespace moai {
-namespace {
-
-int64_t StageOfInput(const PartitionRequest& request, size_t input) {
-  return request.pipeline.chunk_of_input[input] % request.pipeline.stages;
-}
-
-int64_t StageOfOutput(const PartitionRequest& request, size_t index) {
-  const Graph& graph = *request.graph;
-  const Output& output = graph.outputs[index];
-  for (size_t i = 0; i < graph.inputs.size(); ++i) {
-    const Input& input = graph.inputs[i];
-    const bool replaced = output.kind == OutputKind::kSlot && input.kind == InputKind::kSlot &&
-                          input.index == output.index;
-    if (replaced || input.value == output.value) return StageOfInput(request, i);
-  }
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    const ValueId first = graph.nodes[i].first_output;
-    if (output.value >= first && output.value < first + graph.nodes[i].output_count) {
-      return request.pipeline.chunk_of_node[i] % request.pipeline.stages;
-    }
-  }
-  return 0;
-}
-
-ReferenceTensor EmptyLike(const ReferenceTensor& tensor) {
-  return ReferenceTensor::Zeros({tensor.type.dtype, Shape::Filled(tensor.type.shape.rank(), 0)});
-}
-
-}  // namespace
 
 ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar) {
   ReferenceTensor tensor = ReferenceTensor::Zeros({dtype, {}});
@@ -53,6 +25,8 @@ absl::StatusOr<DevicesResult> RunOnDevices(const PartitionRequest& request,
   const absl::StatusOr<PartitionedGraph> partitioned = Partition(request);
   if (!partitioned.ok()) return partitioned.status();
   const Graph& graph = *request.graph;
+  const std::vector<Layout> input_layouts = LayoutsOfInputs(request);
+  const std::vector<Layout> output_layouts = LayoutsOfOutputs(request);
   DevicesResult result;
   std::vector<DeviceRun> runs;
   for (size_t device = 0; device < partitioned->parts.size(); ++device) {
@@ -61,16 +35,7 @@ absl::StatusOr<DevicesResult> RunOnDevices(const PartitionRequest& request,
     for (size_t i = 0; i < part.graph->inputs.size(); ++i) {
       const Input& input = part.graph->inputs[i];
       if (i < graph.inputs.size()) {
-        Layout layout{request.mesh, request.inputs[i]};
-        if (input.kind == InputKind::kFeed || input.kind == InputKind::kScalar) {
-          layout = Replicated(request.mesh);
-        }
-        const bool here = !request.pipeline.used() || input.kind == InputKind::kFeed ||
-                          input.kind == InputKind::kScalar ||
-                          request.pipeline.chunk_of_input[i] == PipelineCut::kEveryStage ||
-                          StageOfInput(request, i) == request.mesh.Coordinate(device, 0);
-        run.bindings.push_back(here ? CutFor(bindings[i], layout, int64_t(device))
-                                    : EmptyLike(bindings[i]));
+        run.bindings.push_back(CutFor(bindings[i], input_layouts[i], int64_t(device)));
       } else {
         const size_t first = part.graph->scalar_count - part.constants.size();
         run.bindings.push_back(ScalarTensor(part.graph->values[input.value].dtype,
@@ -85,19 +50,10 @@ absl::StatusOr<DevicesResult> RunOnDevices(const PartitionRequest& request,
   const auto results = InterpretDevices(runs);
   if (!results.ok()) return results.status();
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
-    // Of a pipeline, the devices of the one stage that has it.
-    Layout layout{request.mesh, request.outputs[i]};
     std::vector<ReferenceTensor> pieces;
-    const int64_t devices = int64_t(results->size()) / request.pipeline.stages;
-    int64_t first = 0;
-    if (request.pipeline.used()) {
-      first = StageOfOutput(request, i) * devices;
-      layout.mesh.axes.erase(layout.mesh.axes.begin());
-      layout.placement.erase(layout.placement.begin());
-    }
-    for (int64_t k = 0; k < devices; ++k) pieces.push_back((*results)[size_t(first + k)][i]);
+    for (const auto& outputs : *results) pieces.push_back(outputs[i]);
     absl::StatusOr<ReferenceTensor> whole =
-        JoinParts(pieces, request.types[graph.outputs[i].value], layout, tolerance);
+        JoinParts(pieces, request.types[graph.outputs[i].value], output_layouts[i], tolerance);
     if (!whole.ok()) {
       return absl::Status(whole.status().code(),
                           absl::StrCat("output ", i, ": ", whole.status().message()));
