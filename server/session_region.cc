@@ -134,10 +134,13 @@ void SessionCore::PrepareRegion(const proto::Step& step, RegionCandidate& candid
   plan.late.loaded.program = registry_.NewProgramName();
   if (candidate.early_name == 0) candidate.early_name = registry_.NewGraphName();
   if (candidate.late_name == 0) candidate.late_name = registry_.NewGraphName();
-  spdlog::debug(
-      "planned region graphs=\"{}\" nodes={} crossing_bytes={} deferred_bytes={} plan=\"{}\"", pair,
-      plan.joined.graph.nodes.size(), plan.crossing_bytes[0], plan.deferred_bytes[0],
-      plan.plan->explanation);
+  const StepMemory& early = plan.early.memory[0];
+  spdlog::info(
+      "planned region graphs=\"{}\" nodes={} crossing_bytes={} deferred_bytes={} region_bytes={} "
+      "whole_bytes={}",
+      pair, plan.joined.graph.nodes.size(), plan.crossing_bytes[0], plan.deferred_bytes[0],
+      std::max(early.total(), early.fresh + plan.late.memory[0].total()),
+      plan.plan->memory[0].total());
 }
 
 // ---- The first step
