@@ -19,7 +19,7 @@ Positions PositionsOf(const std::vector<uint64_t>& ids) {
   return positions;
 }
 
-uint32_t Find(const Positions& positions, uint64_t id) {
+uint32_t At(const Positions& positions, uint64_t id) {
   const auto found = positions.find(id);
   return found == positions.end() ? kOwn : found->second;
 }
@@ -62,13 +62,13 @@ bool Bind(const NotedStep& first, const NotedStep& second, const RegionCandidate
   const Positions slots = PositionsOf(first.graph->slots);
   const Positions values = PositionsOf(first.values);
   if (values.size() != first.values.size()) return false;
-  for (const uint64_t id : second.graph->slots) bindings.slots.push_back(Find(slots, id));
+  for (const uint64_t id : second.graph->slots) bindings.slots.push_back(At(slots, id));
   absl::flat_hash_set<uint64_t> own;
   bindings.keep.assign(outputs, true);
   for (const uint64_t id : second.values) {
     const bool made = id - first.first_output < outputs;
     bindings.outputs.push_back(made ? uint32_t(id - first.first_output) : kOwn);
-    bindings.values.push_back(made ? kOwn : Find(values, id));
+    bindings.values.push_back(made ? kOwn : At(values, id));
     if (made) {
       bindings.keep[id - first.first_output] = first.read.contains(id);
     } else if (bindings.values.back() == kOwn && !own.insert(id).second) {
@@ -84,16 +84,12 @@ bool SameScalar(Scalar a, Scalar b) { return a.i64 == b.i64; }
 }  // namespace
 
 void RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
-  auto found = candidates_.find(first.graph);
-  RegionCandidate* known = found == candidates_.end() ? nullptr : found->second.get();
+  RegionCandidate* known = Find(*first.graph);
   const bool same_graphs = known != nullptr && known->second == second.graph;
   RegionBindings bindings;
   if (!Bind(first, second, same_graphs ? known : nullptr, bindings)) return;
-  if (known == nullptr) {
-    if (candidates_.size() >= kMaxCandidates) return;
-    known =
-        candidates_.emplace(first.graph, std::make_unique<RegionCandidate>()).first->second.get();
-  }
+  if (known == nullptr) known = Add(*first.graph);
+  if (known == nullptr) return;
   if (same_graphs) {
     for (size_t i = 0; i < bindings.keep.size(); ++i) {
       bindings.keep[i] = bindings.keep[i] || known->bindings.keep[i];
@@ -107,8 +103,7 @@ void RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
                       .first_slots = first.graph->slots,
                       .second_slots = second.graph->slots,
                       .scalars = second.graph->scalars};
-  const bool alike = same_graphs && now.first_sizes == known->first_sizes &&
-                     now.second_sizes == known->second_sizes &&
+  const bool alike = same_graphs && now.second_sizes == known->second_sizes &&
                      now.first_slots == known->first_slots &&
                      now.second_slots == known->second_slots && now.bindings == known->bindings;
   now.changing.assign(now.scalars.size(), false);
@@ -129,23 +124,39 @@ void RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
   *known = std::move(now);
 }
 
-RegionCandidate* RegionTable::Expected(const RegisteredGraph& first) const {
+RegionCandidate* RegionTable::Find(const RegisteredGraph& first) const {
   const auto found = candidates_.find(&first);
   if (found == candidates_.end()) return nullptr;
-  RegionCandidate& candidate = *found->second;
+  for (const auto& candidate : found->second) {
+    if (candidate->first_sizes == first.sizes) return candidate.get();
+  }
+  return nullptr;
+}
+
+RegionCandidate* RegionTable::Add(const RegisteredGraph& first) {
+  if (candidates_.size() >= kMaxGraphs && !candidates_.contains(&first)) return nullptr;
+  auto& of_graph = candidates_[&first];
+  if (of_graph.size() >= kMaxSizes) {
+    ForgetPlan(*of_graph.front());
+    of_graph.erase(of_graph.begin());
+  }
+  return of_graph.emplace_back(std::make_unique<RegionCandidate>()).get();
+}
+
+RegionCandidate* RegionTable::Expected(const RegisteredGraph& first) const {
+  RegionCandidate* const found = Find(first);
+  if (found == nullptr) return nullptr;
+  RegionCandidate& candidate = *found;
   const std::vector<bool>& keep = candidate.bindings.keep;
   if (std::find(keep.begin(), keep.end(), false) == keep.end()) return nullptr;
   const bool due = candidate.seen >= kTimesBefore && candidate.rest == 0 && !candidate.refused &&
                    candidate.wrong < kMostWrong;
-  if (!due || candidate.first_sizes != first.sizes || candidate.first_slots != first.slots) {
-    return nullptr;
-  }
-  return &candidate;
+  return due && candidate.first_slots == first.slots ? &candidate : nullptr;
 }
 
 void RegionTable::Came(const RegisteredGraph& first) {
-  const auto found = candidates_.find(&first);
-  if (found != candidates_.end() && found->second->rest > 0) --found->second->rest;
+  RegionCandidate* const candidate = Find(first);
+  if (candidate != nullptr && candidate->rest > 0) --candidate->rest;
 }
 
 void RegionTable::WasWrong(RegionCandidate& candidate) {

@@ -60,7 +60,8 @@ struct OpenRegion {
 
 class RegionTable {
  public:
-  static constexpr size_t kMaxCandidates = 64;
+  static constexpr size_t kMaxGraphs = 64;
+  static constexpr size_t kMaxSizes = 4;
   // So often a pair has to be seen before it is expected: numbers that change from step to step
   // show between two.
   static constexpr int kTimesBefore = 2;
@@ -89,8 +90,14 @@ class RegionTable {
   void ForgetPlan(RegionCandidate& candidate);
 
  private:
+  // At the sizes that the graph has; null where there is none.
+  RegionCandidate* Find(const RegisteredGraph& first) const;
+  RegionCandidate* Add(const RegisteredGraph& first);
+
   const std::function<void(const LoadedParts&)> unload_;
-  absl::flat_hash_map<const RegisteredGraph*, std::unique_ptr<RegionCandidate>> candidates_;
+  // By the first graph; of each, one for every size that it lately had, the latest last.
+  absl::flat_hash_map<const RegisteredGraph*, std::vector<std::unique_ptr<RegionCandidate>>>
+      candidates_;
 };
 
 }  // namespace moai
