@@ -55,13 +55,17 @@ LateBindings Late(const RegionRequest& request, const JoinedGraph& joined) {
 
 absl::StatusOr<std::vector<StepMemory>> MemoryOf(const RegionHalf& half,
                                                  absl::Span<const DeviceProfile> devices) {
-  MOAI_ASSIGN_OR_RETURN(const auto compiled, CompileStructure(*half.parts[0].graph));
+  std::shared_ptr<const ProgramTemplate> compiled;
   std::vector<StepMemory> memory;
   for (size_t device = 0; device < half.parts.size(); ++device) {
     const DeviceGraph& part = half.parts[device];
-    if (device > 0 && part.sizes == half.parts[device - 1].sizes) {
+    const bool another = device == 0 || part.graph != half.parts[device - 1].graph;
+    if (!another && part.sizes == half.parts[device - 1].sizes) {
       memory.push_back(memory.back());
       continue;
+    }
+    if (another) {
+      MOAI_ASSIGN_OR_RETURN(compiled, CompileStructure(*part.graph));
     }
     MOAI_ASSIGN_OR_RETURN(const std::vector<TensorType> types, InferGraph(*part.graph, part.sizes));
     MOAI_ASSIGN_OR_RETURN(

@@ -83,13 +83,13 @@ bool SameScalar(Scalar a, Scalar b) { return a.i64 == b.i64; }
 
 }  // namespace
 
-void RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
+RegionCandidate* RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
   RegionCandidate* known = Find(*first.graph);
   const bool same_graphs = known != nullptr && known->second == second.graph;
   RegionBindings bindings;
-  if (!Bind(first, second, same_graphs ? known : nullptr, bindings)) return;
+  if (!Bind(first, second, same_graphs ? known : nullptr, bindings)) return nullptr;
   if (known == nullptr) known = Add(*first.graph);
-  if (known == nullptr) return;
+  if (known == nullptr) return nullptr;
   if (same_graphs) {
     for (size_t i = 0; i < bindings.keep.size(); ++i) {
       bindings.keep[i] = bindings.keep[i] || known->bindings.keep[i];
@@ -122,6 +122,7 @@ void RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
     ForgetPlan(*known);
   }
   *known = std::move(now);
+  return known;
 }
 
 RegionCandidate* RegionTable::Find(const RegisteredGraph& first) const {

@@ -76,8 +76,9 @@ class RegionTable {
   }
   static bool MayEnd(const RegisteredGraph& graph) { return !graph.replaced.empty(); }
 
-  // The two ran one after the other, each with a plan.
-  void Observe(const NotedStep& first, const NotedStep& second);
+  // The two ran one after the other, each with a plan. Returns the pair, valid until the next call;
+  // null where they are none.
+  RegionCandidate* Observe(const NotedStep& first, const NotedStep& second);
   // The pair that a step of this graph is expected to begin, at its sizes and with its slots; null
   // where none is.
   RegionCandidate* Expected(const RegisteredGraph& first) const;

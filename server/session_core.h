@@ -177,6 +177,9 @@ class SessionCore {
   bool IsExpected(const proto::Step& step, const RegisteredGraph& graph);
   void Note(const proto::Step& step, RegisteredGraph& graph, NotedStep& note) const;
   void Observe(const proto::Step& step, RegisteredGraph& graph);
+  // At the step after a pair: what the program holds of its first one is not made for the second
+  // only.
+  void LearnWhatIsKept();
   // The pair that this step begins if no plan is missing for it but the region's.
   RegionCandidate* WithoutPlan(const proto::Step& step) const;
   void PrepareRegion(const proto::Step& step, RegionCandidate& candidate);
@@ -216,7 +219,9 @@ class SessionCore {
   Redistributions redistributions_;
   Planner* const planner_;
   RegionTable regions_;
-  NotedStep previous_;  // where it may begin a region
+  NotedStep previous_;                  // where it may begin a region
+  RegionCandidate* watched_ = nullptr;  // of which a step of the second was the last to come
+  uint64_t watched_output_ = 0;         // where the outputs of its first began
   OpenRegion region_;
   uint64_t next_own_id_ = kFirstOwnId;
   std::vector<uint64_t> temporaries_;  // of the step at hand

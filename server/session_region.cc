@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "program/allocation.h"
 #include "server/id_ranges.h"
 #include "server/session_core.h"
 #include "spdlog/spdlog.h"
@@ -94,11 +95,25 @@ void SessionCore::Observe(const proto::Step& step, RegisteredGraph& graph) {
   }
   NotedStep note;
   Note(step, graph, note);
-  if (follows && note.values.size() == graph.graph->value_count) regions_.Observe(previous_, note);
+  if (follows && note.values.size() == graph.graph->value_count) {
+    watched_ = regions_.Observe(previous_, note);
+    watched_output_ = previous_.first_output;
+  }
   if (RegionTable::MayBegin(graph)) {
     previous_ = std::move(note);
   } else {
     previous_.graph = nullptr;
+  }
+}
+
+void SessionCore::LearnWhatIsKept() {
+  RegionCandidate* const candidate = std::exchange(watched_, nullptr);
+  if (candidate == nullptr) return;
+  std::vector<bool>& keep = candidate->bindings.keep;
+  for (size_t i = 0; i < keep.size(); ++i) {
+    if (keep[i] || !objects_.Contains(watched_output_ + i)) continue;
+    keep[i] = true;
+    regions_.ForgetPlan(*candidate);
   }
 }
 
@@ -135,12 +150,19 @@ void SessionCore::PrepareRegion(const proto::Step& step, RegionCandidate& candid
   if (candidate.early_name == 0) candidate.early_name = registry_.NewGraphName();
   if (candidate.late_name == 0) candidate.late_name = registry_.NewGraphName();
   const StepMemory& early = plan.early.memory[0];
+  int64_t state = 0;  // of the first device
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    if (plan.plan->slot_created[i]) continue;
+    const TensorType& type = plan.plan->slot_types[i];
+    const Shape local = LocalShape(type.shape, plan.plan->slot_layouts[i], 0);
+    state += AllocatedBytes(TensorType{type.dtype, local}.bytes());
+  }
   spdlog::info(
       "planned region graphs=\"{}\" nodes={} crossing_bytes={} deferred_bytes={} region_bytes={} "
       "whole_bytes={}",
       pair, plan.joined.graph.nodes.size(), plan.crossing_bytes[0], plan.deferred_bytes[0],
-      std::max(early.total(), early.fresh + plan.late.memory[0].total()),
-      plan.plan->memory[0].total());
+      state + std::max(early.total(), early.fresh + plan.late.memory[0].total()),
+      state + plan.plan->memory[0].total());
 }
 
 // ---- The first step
@@ -479,11 +501,10 @@ void SessionCore::LeaveRegion() {
 
 void SessionCore::RunFirstAlone(OpenRegion& region) {
   RegisteredGraph& graph = *region.candidate->first;
-  std::vector<uint64_t> gone, deferred;
+  std::vector<uint64_t> deferred;
   for (size_t i = 0; i < graph.value_outputs; ++i) {
     const uint64_t id = region.first.first_output + i;
     const SessionObject* object = objects_.Find(id);
-    if (object == nullptr) gone.push_back(id);
     if (object != nullptr && object->deferred) deferred.push_back(id);
   }
   proto::Step step;  // number 0: the program's has been counted
@@ -502,9 +523,10 @@ void SessionCore::RunFirstAlone(OpenRegion& region) {
     first_refusal_.Update(status);
     return ReleaseFeeds(step);
   }
+  // Makes what the program has released since, too: the second may take it, and it goes again with
+  // the releases that wait for the end of the region.
   Forward(step, graph);
   ReleaseTemporaries();
-  for (const uint64_t id : gone) ReleaseObject(id);
 }
 
 void SessionCore::DropCrossing(const OpenRegion& region) {

@@ -66,6 +66,7 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
   last_step_ = step.step();
   if (!executor_lost_.ok()) return absl::OkStatus();  // every read is answered with it
   RegisteredGraph* graph = registry_.Find(FingerprintOf(step));
+  LearnWhatIsKept();
   if (region_.candidate != nullptr && region_.candidate->second != graph) LeaveRegion();
   absl::Status status;
   if (graph == nullptr) {

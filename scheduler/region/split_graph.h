@@ -22,7 +22,8 @@ struct LateBindings {
 };
 
 struct SplitRequest {
-  // What each device runs of the joined graph; the outputs have the positions they have there.
+  // What each device runs of the joined graph, stages of a pipeline included. Inputs and outputs
+  // have the positions they have there.
   absl::Span<const DeviceGraph> parts;
   LateBindings late;
   size_t early_outputs = 0;           // so many value outputs, the first, belong to the early part
@@ -49,7 +50,8 @@ struct SplitGraph {
   RegionHalf early;
   // Outputs: all others of the joined graph, in their order.
   RegionHalf late;
-  // What the late part takes from the early one, by device.
+  // What the late part takes from the early one, by device; as many on each: of what only devices
+  // of other stages have, an empty tensor.
   std::vector<std::vector<TensorType>> crossing;
 };
 
