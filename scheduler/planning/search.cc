@@ -130,7 +130,7 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
 const AxisAssignment& SearchSpace::AssignmentOf(RecomputeMode mode,
                                                 const AxisPolicy& policy) const {
   const auto [entry, added] = assignments_.try_emplace(
-      {int(mode), policy.extent, policy.time, policy.roles, int(policy.state)});
+      {int(mode), policy.extent, policy.time, policy.roles, int(policy.state), policy.taken});
   if (added) entry->second = AssignAxis(*facts_[size_t(mode)], policy);
   return entry->second;
 }
@@ -158,7 +158,13 @@ absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candid
   }
   for (size_t axis = 0; axis < candidate.axes.size(); ++axis) {
     request.mesh.axes.push_back({candidate.axis_names[axis], candidate.axes[axis].extent});
-    const AxisAssignment& assignment = AssignmentOf(candidate.recompute, candidate.axes[axis]);
+    AxisPolicy policy = candidate.axes[axis];
+    for (size_t other = 0; other < candidate.axes.size(); ++other) {
+      const RoleList& roles = candidate.axes[other].roles;
+      if (other == axis || policy.state == StateSharding::kNone) continue;
+      policy.taken.insert(policy.taken.end(), roles.begin(), roles.end());
+    }
+    const AxisAssignment& assignment = AssignmentOf(candidate.recompute, policy);
     for (size_t i = 0; i < request.inputs.size(); ++i) {
       request.inputs[i].push_back(assignment.inputs[i]);
     }
