@@ -188,10 +188,15 @@ class Partitioner {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
     result.in_micro_batch.resize(request_.devices.size());
+    result.sources.resize(request_.devices.size());
+    if (request_.sample) result.types.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
       const std::vector<int64_t> devices = recorder.devices();
       const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      const std::vector<uint32_t> sources = recorder.sources();
+      std::vector<std::vector<TensorType>> types;
+      if (request_.sample) types = recorder.TakeTypes();
       std::vector<std::vector<DeviceGroup>> groups;
       for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
       std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
@@ -201,6 +206,8 @@ class Partitioner {
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
         result.in_micro_batch[at] = in_micro_batch;
+        result.sources[at] = sources;
+        if (request_.sample) result.types[at] = std::move(types[i]);
       }
     }
     return result;

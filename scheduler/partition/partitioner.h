@@ -59,6 +59,12 @@ struct PartitionedGraph {
   std::vector<DeviceGraph> parts;
   // By part and node of its structure: belongs to a micro-batch. In a sample, it stands for all.
   std::vector<std::vector<bool>> in_micro_batch;
+  // By part and node of its structure: the node of the whole graph that it is of, or for which a
+  // value was moved; kNoSource where a graph input is given out.
+  static constexpr uint32_t kNoSource = UINT32_MAX;
+  std::vector<std::vector<uint32_t>> sources;
+  // Of a sample, by part: of every value.
+  std::vector<std::vector<TensorType>> types;
 };
 
 // Unimplemented where a strategy asks for a redistribution that does not exist.

@@ -211,6 +211,7 @@ absl::Status StageRecorder::EmitNode(uint32_t node) {
   in_loop_ = facts_.InLoop(node);
   const absl::Status status = EmitOne(node);
   MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkSources(node);
   in_loop_ = false;
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat("node ", node, " (", Name(graph_.nodes[node].op),
@@ -263,6 +264,7 @@ absl::Status StageRecorder::Send(ValueId value, int32_t group) {
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, facts_.made(value)));
   MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {id}, {group}).status());
   MarkNodes(facts_.SplitInTime(facts_.made(value)) ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -274,6 +276,7 @@ absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
                                                            ExtentsOf(value, where)));
   MOAI_RETURN_IF_ERROR(StoreMade(value, where, id));
   MarkNodes(facts_.SplitInTime(where) ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -298,6 +301,7 @@ absl::Status StageRecorder::AddOutput(size_t index, bool present) {
     }
   }
   MarkNodes(Belongs::kOnce);
+  MarkSources(facts_.producer(output.value));
   return absl::OkStatus();
 }
 

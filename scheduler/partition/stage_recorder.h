@@ -39,6 +39,8 @@ class PartitionFacts {
   // along time lies inside the parts along the mesh, so that where those change, it changes too.
   bool ThroughWhole(const Placement& from, const Placement& to) const;
 
+  // The node that makes a value; PartitionedGraph::kNoSource of a graph input.
+  uint32_t producer(ValueId value) const { return producer_[value]; }
   // How a value is made.
   const Placement& made(ValueId value) const { return made_[value]; }
   // In which loop over micro-batches, or before it, a node runs.
@@ -53,6 +55,7 @@ class PartitionFacts {
 
   const PartitionRequest& request_;
   const int time_;
+  std::vector<uint32_t> producer_;
   std::vector<Placement> made_;
   std::vector<uint32_t> phases_;  // by node
   uint32_t last_phase_ = 0;
@@ -80,6 +83,10 @@ class StageRecorder {
   // Leaves the recorder empty.
   std::vector<DeviceGraph> Finish(std::vector<std::vector<DeviceGroup>> groups);
   std::vector<bool> InMicroBatch() const;
+  // By recorded node; see PartitionedGraph.
+  const std::vector<uint32_t>& sources() const { return sources_; }
+  // By device and recorded value. Before Finish; nothing is recorded after it.
+  std::vector<std::vector<TensorType>> TakeTypes() { return builder_.TakeTypes(); }
   const std::vector<int64_t>& devices() const { return at_.devices; }
 
  private:
@@ -109,6 +116,8 @@ class StageRecorder {
   absl::Status EmitOne(uint32_t node);
   // Says of the nodes recorded since the mark before what they belong to.
   void MarkNodes(Belongs to);
+  // Says of them for which node they are.
+  void MarkSources(uint32_t node) { sources_.resize(builder_.graph().nodes.size(), node); }
   DeviceExtents ExtentsOf(ValueId value, const Placement& where) const;
 
   const PartitionFacts& facts_;
@@ -119,6 +128,7 @@ class StageRecorder {
   std::vector<State> states_;
   bool in_loop_ = false;  // the node at hand
   std::vector<Belongs> belongs_;
+  std::vector<uint32_t> sources_;
 };
 
 }  // namespace moai

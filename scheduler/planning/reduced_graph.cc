@@ -107,12 +107,22 @@ class Cut {
   void Place(ValueId whole, ValueId here) {
     reduced_.stands_for[whole] = here;
     reduced_.whole_value.push_back(whole);
+    reduced_.places.emplace_back();
     const int32_t block = blocks_.block[whole];
+    if (block < gap_begin_ - 2 || LeftOut(whole) || block > gap_end_) return;
     using Position = ReducedGraph::Position;
-    reduced_.places.push_back({0, block == gap_begin_ - 2   ? Position::kBefore
-                                  : block == gap_begin_ - 1 ? Position::kInside
-                                  : block == gap_end_       ? Position::kAfter
-                                                            : Position::kOutside});
+    reduced_.places.back().position = block == gap_begin_ - 2   ? Position::kBefore
+                                      : block == gap_begin_ - 1 ? Position::kInside
+                                                                : Position::kAfter;
+  }
+
+  // Of each place, by values of the whole until all are placed.
+  ValueId InsideOf(ValueId whole, ReducedGraph::Position position) const {
+    using Position = ReducedGraph::Position;
+    if (position == Position::kBefore) return blocks_.next[whole];
+    if (position == Position::kInside) return whole;
+    for (int32_t block = gap_end_; block >= gap_begin_; --block) whole = previous_[whole];
+    return whole;
   }
 
   void Finish() {
@@ -121,6 +131,11 @@ class Cut {
     reduced_.sizes = std::move(captured.sizes);
     reduced_.types = std::move(captured.types);
     reduced_.rows = 1;
+    for (ValueId value = 0; value < reduced_.places.size(); ++value) {
+      ReducedGraph::Place& place = reduced_.places[value];
+      if (place.position == ReducedGraph::Position::kOutside) continue;
+      place.inside = reduced_.stands_for[InsideOf(reduced_.whole_value[value], place.position)];
+    }
     for (ValueId value = 0; value < graph_.values.size(); ++value) {
       if (!LeftOut(value)) continue;
       ValueId inside = value;
@@ -157,13 +172,16 @@ ReducedGraph Unreduced(const Graph& graph, absl::Span<const int64_t> sizes,
 
 // `inner` is of `outer.graph`: as if it were of the whole.
 ReducedGraph Join(const ReducedGraph& outer, ReducedGraph inner) {
-  for (ValueId& value : inner.whole_value) {
-    const ReducedGraph::Place& before = outer.places[value];
-    ReducedGraph::Place& place = inner.places[size_t(&value - inner.whole_value.data())];
-    place = place.position == ReducedGraph::Position::kOutside
-                ? before
-                : ReducedGraph::Place{outer.rows, place.position};
-    value = outer.whole_value[value];
+  for (ValueId value = 0; value < inner.whole_value.size(); ++value) {
+    ReducedGraph::Place& place = inner.places[value];
+    const ReducedGraph::Place& before = outer.places[inner.whole_value[value]];
+    if (place.position != ReducedGraph::Position::kOutside) {
+      place.row = outer.rows;
+    } else if (before.position != ReducedGraph::Position::kOutside) {
+      place = before;
+      place.inside = inner.stands_for[before.inside];
+    }
+    inner.whole_value[value] = outer.whole_value[inner.whole_value[value]];
   }
   std::vector<ValueId> stands_for;
   for (ValueId value : outer.stands_for) stands_for.push_back(inner.stands_for[value]);
@@ -206,6 +224,11 @@ absl::StatusOr<ReducedGraph> ReduceGraph(const Graph& graph, absl::Span<const in
         LeaveOutBlocks(reduced.graph, reduced.sizes, reduced.types, blocks);
     if (!smaller.ok()) break;
     reduced = Join(reduced, *std::move(smaller));
+  }
+  reduced.producer.assign(reduced.graph.values.size(), UINT32_MAX);
+  for (uint32_t i = 0; i < reduced.graph.nodes.size(); ++i) {
+    const Node& node = reduced.graph.nodes[i];
+    for (uint32_t k = 0; k < node.output_count; ++k) reduced.producer[node.first_output + k] = i;
   }
   return reduced;
 }

@@ -20,6 +20,7 @@ struct ReducedGraph {
   struct Place {
     uint32_t row = 0;  // of blocks; a model may have several (encoder, decoder)
     Position position = Position::kOutside;
+    ValueId inside = RepeatedBlocks::kNone;  // the counterpart in the block that stands for others
   };
 
   Graph graph;  // its bindings are numbered anew
@@ -29,8 +30,9 @@ struct ReducedGraph {
   std::vector<ValueId> stands_for;
   // By value here: one of those of the whole graph that it stands for, the first.
   std::vector<ValueId> whole_value;
-  std::vector<Place> places;  // by value here
-  uint32_t rows = 0;          // 0: nothing was left out
+  std::vector<Place> places;       // by value here
+  std::vector<uint32_t> producer;  // by value here: its node; UINT32_MAX of graph inputs
+  uint32_t rows = 0;               // 0: nothing was left out
 };
 
 // Leaves out blocks of one row, but for `keep` of them (at least 3). What a block that stays reads

@@ -124,7 +124,7 @@ class SearchRun {
   }
 
   std::optional<StepCost> Evaluate(const Candidate& candidate) {
-    absl::StatusOr<StepCost> cost = space_.EvaluateCandidate(candidate);
+    absl::StatusOr<StepCost> cost = space_.EstimateCandidate(candidate);
     if (!cost.ok()) {
       last_error_ = cost.status();
       return std::nullopt;
