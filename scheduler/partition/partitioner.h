@@ -28,6 +28,9 @@ struct PipelineCut {
   uint32_t chunks = 1;
   std::vector<uint32_t> chunk_of_node;
   std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives, or kEveryStage
+  // Nodes after this one are of the backward pass, also those that need nothing of it: what is
+  // computed again is computed there.
+  uint32_t turn = UINT32_MAX;
   bool used() const { return stages > 1; }
 };
 

@@ -27,6 +27,9 @@ class Cut {
         blocks_(blocks),
         gap_begin_(2),
         gap_end_(blocks.count - keep + 2) {
+    for (size_t i = 0; i < graph.inputs.size(); ++i) {
+      if (graph.inputs[i].kind == InputKind::kSlot) slots_[graph.inputs[i].index] = i;
+    }
     previous_.assign(graph.values.size(), kNone);
     for (ValueId value = 0; value < blocks.next.size(); ++value) {
       if (blocks.next[value] != kNone) previous_[blocks.next[value]] = value;
@@ -54,9 +57,7 @@ class Cut {
     AddInputs(next_input, next_value);
     for (const Output& output : graph_.outputs) {
       if (LeftOut(output.value)) continue;
-      const uint32_t index = output.kind == OutputKind::kSlot
-                                 ? BindingOf(InputKind::kSlot, output.index)
-                                 : output.index;
+      MOAI_ASSIGN_OR_RETURN(const uint32_t index, IndexOf(output));
       builder_.AddOutput(output.kind, reduced_.stands_for[output.value], index);
     }
     Finish();
@@ -86,6 +87,19 @@ class Cut {
           absl::StrCat("the counterpart of value ", value, " is not there, or made too late"));
     }
     return kept;
+  }
+
+  // What replaces a slot replaces the one that it reads, where that went.
+  absl::StatusOr<uint32_t> IndexOf(const Output& output) {
+    if (output.kind != OutputKind::kSlot) return output.index;
+    const auto read = slots_.find(output.index);
+    if (read == slots_.end()) return BindingOf(InputKind::kSlot, output.index);
+    const int32_t block = blocks_.block[output.value];
+    MOAI_ASSIGN_OR_RETURN(const ValueId kept, Kept(graph_.inputs[read->second].value, block));
+    for (const Input& input : builder_.graph().inputs) {
+      if (input.value == kept) return input.index;
+    }
+    return absl::InternalError("what a slot's input stands for is no input");
   }
 
   // Bindings are numbered anew: all are used.
@@ -150,6 +164,7 @@ class Cut {
   const RepeatedBlocks& blocks_;
   const int32_t gap_begin_, gap_end_;  // blocks that go; the one before them stands for them
   std::vector<ValueId> previous_;      // by value: the counterpart in the block before
+  absl::flat_hash_map<uint32_t, size_t> slots_;                      // read by which input
   std::array<absl::flat_hash_map<uint32_t, uint32_t>, 5> bindings_;  // by InputKind
   GraphBuilder builder_;
   ReducedGraph reduced_;
