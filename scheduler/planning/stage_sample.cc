@@ -130,9 +130,14 @@ void StageSample::FindLives() {
       if (IsView(node) && !node.inputs.empty()) root[node.first_output] = root[node.inputs[0]];
     }
   }
+  std::vector<bool> read(graph_.slot_count, false);
+  for (const Input& input : graph_.inputs) {
+    if (input.kind == InputKind::kSlot) read[input.index] = true;
+  }
   for (const Output& output : graph_.outputs) {
-    // What replaces a slot is given its memory.
-    if (output.kind != OutputKind::kSlot) last[root[output.value]] = end;
+    // What replaces a slot is given its memory; what creates one stays.
+    const bool replaces = output.kind == OutputKind::kSlot && read[output.index];
+    if (!replaces) last[root[output.value]] = end;
   }
   for (uint32_t group = 0; group < end; ++group) {
     for (uint32_t i : groups_.groups[group]) {
