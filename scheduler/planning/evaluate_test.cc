@@ -33,8 +33,7 @@ TEST(Evaluate, StateThatIsCreatedIsAliveToTheEnd) {
 
 TEST(Evaluate, StateThatIsReplacedIsCountedOnce) {
   GraphBuilder builder;
-  const ValueId moments =
-      builder.AddInput(InputKind::kSlot, 0, {Dtype::kF32, Shape{kElements}});
+  const ValueId moments = builder.AddInput(InputKind::kSlot, 0, {Dtype::kF32, Shape{kElements}});
   builder.AddOutput(OutputKind::kSlot, *builder.AddNode(Op::kNeg, {moments}), 0);
   const StepCost cost = CostOf(builder.Finish());
   EXPECT_EQ(cost.state, 4 * kElements);
