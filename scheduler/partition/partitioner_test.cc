@@ -64,9 +64,8 @@ class RandomDecisions {
     for (int64_t axis = 0; axis < axes; ++axis) request.strategies.push_back(Strategies());
     if (request.micro_batches > 1) request.strategies.push_back(Strategies());
     request.scatter_terms = OneIn(random_, 2);
-    if (OneIn(random_, 2)) {
-      request.gather_again_after = uint32_t(random_() % graph_.nodes.size());
-    }
+    request.gather_again = OneIn(random_, 2);
+    request.turn = uint32_t(random_() % graph_.nodes.size());
     return request;
   }
 
