@@ -49,6 +49,7 @@ struct SessionLimits {
 };
 
 struct SessionSettings {
+  std::string label;                   // of the session, for the log
   std::vector<DeviceProfile> devices;  // leased to the session, by rank
   // How many of them each executor has, in order. Empty: one executor has all.
   std::vector<size_t> executors;
@@ -157,6 +158,8 @@ class SessionCore {
   void Load(const std::vector<DeviceGraph>& parts, const RegisteredGraph* client_graph,
             LoadedParts& loaded);
   void Unload(const LoadedParts& loaded);
+  // Before the execution of a program is sent: what it will take and send. At debug level only.
+  void LogExecution(const LoadedParts& loaded, const std::vector<StepMemory>& memory) const;
 
   size_t executor_count() const { return std::max<size_t>(1, settings_.executors.size()); }
   void SendToDevices(const proto::ExecutorCommand& command);

@@ -1,27 +1,34 @@
 // Each kind of parallelism for real: a stated plan on 8 devices in 4 workers gives the steps of one
 // device.
+#include <iostream>
 #include <map>
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/end_to_end/cluster.h"
+#include "tests/end_to_end/step_accounts.h"
 #include "tests/parallel/training_run.h"
 
 namespace moai {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Key;
 
 struct Case {
   std::string name;
   std::string plan;
   std::vector<std::string> chosen;  // parts of what the server says that it chose
+  std::vector<std::string> sends;   // kinds of collectives that cannot be missing
   int64_t batch = 16;
+  SmallModel model = SmallModel::kLlama;
 };
 
 void PrintTo(const Case& one, std::ostream* out) { *out << one.plan; }
@@ -30,23 +37,26 @@ class ForcedPlansTest : public ::testing::TestWithParam<Case> {
  protected:
   // What one device gives, once for all plans.
   static const absl::StatusOr<std::vector<StepResult>>& OneDevice(const TrainingRun& run) {
-    static std::map<int64_t, absl::StatusOr<std::vector<StepResult>>> by_batch;
-    const auto found = by_batch.find(run.batch);
-    if (found != by_batch.end()) return found->second;
+    static std::map<std::pair<SmallModel, int64_t>, absl::StatusOr<std::vector<StepResult>>> kept;
+    const std::pair key(run.model, run.batch);
+    const auto found = kept.find(key);
+    if (found != kept.end()) return found->second;
     const auto cluster = Cluster::Start();
     auto steps = cluster.ok() ? TrainSteps(**cluster, run) : cluster.status();
-    return by_batch.emplace(run.batch, std::move(steps)).first->second;
+    return kept.emplace(key, std::move(steps)).first->second;
   }
 };
 
 TEST_P(ForcedPlansTest, AgreesWithOneDevice) {
-  const TrainingRun run = {.model = SmallModel::kLlama, .batch = GetParam().batch, .steps = 3};
+  const TrainingRun run = {.model = GetParam().model, .batch = GetParam().batch, .steps = 3};
   const auto& want = OneDevice(run);
   ASSERT_TRUE(want.ok()) << want.status();
-  auto cluster = Cluster::Start({.workers = 4,
-                                 .devices = 2,
-                                 .devices_per_session = 8,
-                                 .server_flags = {absl::StrCat("--force_plan=", GetParam().plan)}});
+  auto cluster = Cluster::Start(
+      {.workers = 4,
+       .devices = 2,
+       .devices_per_session = 8,
+       .server_flags = {absl::StrCat("--force_plan=", GetParam().plan), "--log_level=debug"},
+       .worker_flags = {"--log_level=debug"}});
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   const auto got = TrainSteps(**cluster, run, &*want);
   ASSERT_TRUE(got.ok()) << got.status() << "\n" << (*cluster)->Log();
@@ -55,40 +65,73 @@ TEST_P(ForcedPlansTest, AgreesWithOneDevice) {
   // Of the training step; the graphs that make and restore state are not worth a plan.
   const std::string log = (*cluster)->Log();
   for (const std::string& part : GetParam().chosen) EXPECT_THAT(log, HasSubstr(part));
+  // Memory, collectives and their bytes are what was predicted from the devices' graphs.
+  const absl::StatusOr<CountedSteps> counted = CompareWithPlan(log);
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  std::cout << GetParam().name << ": " << counted->executions << " executions";
+  for (const auto& [kind, calls] : counted->calls) {
+    std::cout << ", " << kind << " " << calls << " times " << counted->bytes.at(kind) << " bytes";
+  }
+  std::cout << std::endl;
+  for (const std::string& kind : GetParam().sends) {
+    EXPECT_THAT(counted->calls, Contains(Key(kind)));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Plans, ForcedPlansTest,
-    ::testing::Values(
-        Case{"Data", "data=8,model=1,micro_batches=1,state=0,recompute=0", {"data=8 ("}},
-        Case{"Tensor",
-             "data=1,model=8,micro_batches=1,state=0,recompute=0,sequence=0",
-             {"model=8 ("}},
-        Case{"Sequence",
-             "data=4,model=2,micro_batches=1,state=0,recompute=0,sequence=1",
-             {"data=4 (", "model=2 ("}},
-        Case{"OptimizerState", "data=8,model=1,state=1", {"data=8 (", "state sharding 1"}},
-        Case{"ShardedParameters", "data=8,model=1,state=3", {"data=8 (", "state sharding 3"}},
-        Case{"MicroBatches",
-             "data=4,model=2,micro_batches=2,state=0,recompute=0,sequence=0",
-             {"micro-batches 2"}},
-        Case{"SelectiveRecomputation",
-             "data=8,model=1,state=0,micro_batches=1,recompute=1",
-             {"recomputation selective"}},
-        Case{"FullRecomputation",
-             "data=8,model=1,state=0,micro_batches=1,recompute=2",
-             {"recomputation full"}},
-        Case{"DataAndTensor",
-             "data=2,model=4,micro_batches=1,state=0,recompute=0,sequence=0",
-             {"data=2 (", "model=4 ("}},
-        Case{
-            "Everything",
-            "data=4,model=2,micro_batches=2,state=3,recompute=2,sequence=1",
-            {"data=4 (", "model=2 (", "state sharding 3", "micro-batches 2", "recomputation full"}},
-        Case{"UnevenEverything",
-             "data=4,model=2,state=1,recompute=1",
-             {"data=4 (", "model=2 (", "state sharding 1", "recomputation selective"},
-             13}),
+    ::testing::Values(Case{"Data",
+                           "data=8,model=1,micro_batches=1,state=0,recompute=0",
+                           {"data=8 ("},
+                           {"all_reduce"}},
+                      Case{"Tensor",
+                           "data=1,model=8,micro_batches=1,state=0,recompute=0,sequence=0",
+                           {"model=8 ("},
+                           {"all_reduce"}},
+                      Case{"Sequence",
+                           "data=4,model=2,micro_batches=1,state=0,recompute=0,sequence=1",
+                           {"data=4 (", "model=2 ("},
+                           {"reduce_scatter", "all_gather"}},
+                      Case{"Experts",
+                           "data=2,model=4,micro_batches=1,state=0,recompute=0",
+                           {"data=2 (", "model=4 ("},
+                           {"all_to_all"},
+                           16,
+                           SmallModel::kMixtral},
+                      Case{"OptimizerState",
+                           "data=8,model=1,state=1",
+                           {"data=8 (", "state sharding 1"},
+                           {"reduce_scatter", "all_gather"}},
+                      Case{"ShardedParameters",
+                           "data=8,model=1,state=3",
+                           {"data=8 (", "state sharding 3"},
+                           {"reduce_scatter", "all_gather"}},
+                      Case{"MicroBatches",
+                           "data=4,model=2,micro_batches=2,state=0,recompute=0,sequence=0",
+                           {"micro-batches 2"},
+                           {"all_reduce"}},
+                      Case{"SelectiveRecomputation",
+                           "data=8,model=1,state=0,micro_batches=1,recompute=1",
+                           {"recomputation selective"},
+                           {"all_reduce"}},
+                      Case{"FullRecomputation",
+                           "data=8,model=1,state=0,micro_batches=1,recompute=2",
+                           {"recomputation full"},
+                           {"all_reduce"}},
+                      Case{"DataAndTensor",
+                           "data=2,model=4,micro_batches=1,state=0,recompute=0,sequence=0",
+                           {"data=2 (", "model=4 ("},
+                           {"all_reduce"}},
+                      Case{"Everything",
+                           "data=4,model=2,micro_batches=2,state=3,recompute=2,sequence=1",
+                           {"data=4 (", "model=2 (", "state sharding 3", "micro-batches 2",
+                            "recomputation full"},
+                           {"reduce_scatter", "all_gather"}},
+                      Case{"UnevenEverything",
+                           "data=4,model=2,state=1,recompute=1",
+                           {"data=4 (", "model=2 (", "state sharding 1", "recomputation selective"},
+                           {"all_gather"},
+                           13}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ForcedPlansRefusalTest, APlanThatDoesNotExistIsRefused) {

@@ -157,7 +157,7 @@ absl::Status Devices::Run(const proto::ExecutorConfig& config, KernelFactory mak
                         .make_kernel = make_kernel,
                         .peers = peers_ == nullptr ? nullptr : peers_->For(i)},
         &structures_, transfers_, device_events_ == nullptr ? events : device_events_->For(i),
-        DevicePosition{.rank = first_rank + i, .local = i}));
+        DevicePosition{.rank = first_rank + i, .local = i, .session = config.label()}));
   }
   if (peers_ == nullptr) {
     RunDevice(0, *runners_[0]);
