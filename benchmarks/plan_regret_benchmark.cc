@@ -69,15 +69,14 @@ double Mean(const std::vector<double>& values) {
   return values.empty() ? 0 : sum / double(values.size());
 }
 
-// Everything that two devices can be told to do, as --force_plan takes it. State sharding 2 (ZeRO
-// 2) is not offered.
+// Everything that two devices can be told to do, as --force_plan takes it, but for pipelines.
 std::vector<std::string> Space() {
   std::vector<std::string> space;
   for (const int recompute : {0, 1, 2}) {
     for (const int micro_batches : {1, 2}) {
       const std::string rest =
           absl::StrCat(",micro_batches=", micro_batches, ",recompute=", recompute);
-      for (const int state : {0, 1, 3}) {
+      for (const int state : {0, 1, 2, 3}) {
         space.push_back(absl::StrCat("data=2,model=1,state=", state, rest));
       }
       for (const int sequence : {0, 1}) {

@@ -11,6 +11,7 @@ namespace moai {
 // "data=2,model=2,micro_batches=2,state=1,recompute=2,sequence=1"; what is not named stays free:
 //
 //   data, model     devices along the axis that splits what comes with each step; along the other
+//   stages          of a pipeline; with one or more chunks each: virtual_stages (1F1B, interleaved)
 //   micro_batches   parts of the batch, one after the other
 //   state           sharded over the data axis: 0 none, 1 the optimizer's, 2 also gradients, 3 also
 //                   parameters (as the stages of ZeRO)

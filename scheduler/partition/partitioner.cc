@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "scheduler/partition/layouts.h"
 #include "scheduler/partition/pipeline_order.h"
 #include "scheduler/partition/stage_recorder.h"
 
@@ -19,7 +20,9 @@ class Partitioner {
       : request_(request),
         graph_(*request.graph),
         facts_(request),
-        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))) {}
+        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))),
+        input_stages_(StagesOfInputs(request)),
+        output_stages_(StagesOfOutputs(request)) {}
 
   absl::StatusOr<PartitionedGraph> Run() {
     MOAI_RETURN_IF_ERROR(FindStages());
@@ -31,7 +34,7 @@ class Partitioner {
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
       for (uint32_t stage = 0; stage < stages_; ++stage) {
-        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == StageOfOutput(i)));
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == output_stages_[i]));
       }
     }
     return Finish();
@@ -41,29 +44,6 @@ class Partitioner {
   uint32_t StageOfNode(uint32_t node) const {
     return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
   }
-  uint32_t StageOfInput(size_t input) const {
-    if (!request_.pipeline.used() || Everywhere(input)) return 0;
-    return request_.pipeline.chunk_of_input[input] % stages_;
-  }
-  // State stays where it is; other results are where they are made.
-  uint32_t StageOfOutput(size_t i) const {
-    const Output& output = graph_.outputs[i];
-    if (output.kind == OutputKind::kSlot) {
-      for (size_t k = 0; k < graph_.inputs.size(); ++k) {
-        const Input& input = graph_.inputs[k];
-        if (input.kind == InputKind::kSlot && input.index == output.index) return StageOfInput(k);
-      }
-    }
-    return home_[output.value];
-  }
-
-  bool Everywhere(size_t input) const {
-    const InputKind kind = graph_.inputs[input].kind;
-    return kind == InputKind::kFeed || kind == InputKind::kScalar ||
-           (request_.pipeline.used() &&
-            request_.pipeline.chunk_of_input[input] == PipelineCut::kEveryStage);
-  }
-
   absl::Status FindStages() {
     std::vector<std::vector<int64_t>> devices(stages_);
     for (int64_t device : request_.devices) {
@@ -78,8 +58,9 @@ class Partitioner {
     home_.assign(graph_.values.size(), 0);
     wanted_.resize(graph_.values.size());
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      home_[graph_.inputs[i].value] = StageOfInput(i);
-      if (Everywhere(i)) everywhere_.insert(graph_.inputs[i].value);
+      const bool everywhere = input_stages_[i] == PipelineCut::kEveryStage;
+      home_[graph_.inputs[i].value] = everywhere ? 0 : input_stages_[i];
+      if (everywhere) everywhere_.insert(graph_.inputs[i].value);
     }
     for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
       const Node& n = graph_.nodes[node];
@@ -87,7 +68,7 @@ class Partitioner {
       for (ValueId input : n.inputs) Want(input, StageOfNode(node));
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      Want(graph_.outputs[i].value, StageOfOutput(i));
+      Want(graph_.outputs[i].value, output_stages_[i]);
     }
     return absl::OkStatus();
   }
@@ -100,9 +81,8 @@ class Partitioner {
 
   std::vector<bool> Present(uint32_t stage) const {
     std::vector<bool> present;
-    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      present.push_back(Everywhere(i) || StageOfInput(i) == stage);
-    }
+    for (uint32_t home : input_stages_)
+      present.push_back(home == PipelineCut::kEveryStage || home == stage);
     return present;
   }
 
@@ -160,6 +140,7 @@ class Partitioner {
                           LegsOf(graph_, request_.pipeline, nodes));
     for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
       SetMicroBatch(item.micro_batch);
+      for (auto& recorder : recorders_) recorder->SetBackward(item.leg >= request_.pipeline.chunks);
       for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
     }
     return absl::OkStatus();
@@ -187,11 +168,11 @@ class Partitioner {
   PartitionedGraph Finish() {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
-    result.in_micro_batch.resize(request_.devices.size());
+    result.turns.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
       const std::vector<int64_t> devices = recorder.devices();
-      const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      const std::vector<NodeTurn> turns = recorder.turns();
       std::vector<std::vector<DeviceGroup>> groups;
       for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
       std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
@@ -200,7 +181,7 @@ class Partitioner {
             size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
-        result.in_micro_batch[at] = in_micro_batch;
+        result.turns[at] = turns;
       }
     }
     return result;
@@ -210,6 +191,7 @@ class Partitioner {
   const Graph& graph_;
   const PartitionFacts facts_;
   const uint32_t stages_;
+  const std::vector<uint32_t> input_stages_, output_stages_;
   std::vector<std::unique_ptr<StageRecorder>> recorders_;
   std::vector<uint32_t> home_;                 // by value: the stage that makes it
   std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it

@@ -7,6 +7,7 @@
 #ifndef MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
 #define MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
 
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -47,6 +48,13 @@ struct PartitionRequest {
   // graph output. An output that replaces a slot lies as the input that reads it.
   std::vector<Placement> inputs;
   std::vector<Placement> outputs;
+  // Sums over micro-batches lie along the mesh as their first reader wants them split, so that each
+  // term is reduced and scattered as it comes (ZeRO 2). False: whole terms are summed, and the sum
+  // is reduced once.
+  bool scatter_terms = false;
+  // State that was gathered for a node up to this one is gathered again for those behind it, and in
+  // each micro-batch (ZeRO 3). Otherwise what was gathered stays.
+  std::optional<uint32_t> gather_again_after;
   // For which devices sizes are wanted: all, or some while plans are compared.
   std::vector<int64_t> devices;
   // Record the first micro-batch only, which stands for all: for comparing plans. Requires that
@@ -54,11 +62,19 @@ struct PartitionRequest {
   bool sample = false;
 };
 
+// When a node of a part runs.
+enum class NodeTurn : uint8_t {
+  kOnce,
+  // In each micro-batch. Of a pipeline: on the way to its last chunk, or (kBackward) back.
+  kMicroBatch,
+  kBackward,
+};
+
 struct PartitionedGraph {
   // Of the requested devices, in their order; those of one stage share one structure.
   std::vector<DeviceGraph> parts;
-  // By part and node of its structure: belongs to a micro-batch. In a sample, it stands for all.
-  std::vector<std::vector<bool>> in_micro_batch;
+  // By part and node of its structure. In a sample, one micro-batch stands for all.
+  std::vector<std::vector<NodeTurn>> turns;
 };
 
 // Unimplemented where a strategy asks for a redistribution that does not exist.

@@ -36,7 +36,7 @@ class Evaluation {
       : cluster_(cluster),
         part_(partitioned.parts[part]),
         graph_(*part_.graph),
-        in_micro_batch_(partitioned.in_micro_batch[part]),
+        turns_(partitioned.turns[part]),
         types_(std::move(types)),
         options_(options),
         groups_(GroupFusedNodes(graph_, types_)) {
@@ -45,20 +45,20 @@ class Evaluation {
 
   // In a sample the nodes of the micro-batch stand for all: their steady state is what they take
   // by themselves.
-  StageCost Run() {
+  StageCost Run(int64_t in_flight) {
     StageCost stage;
     stage.once = Schedule(/*micro_batch_only=*/false, /*repeats=*/1);
     if (options_.micro_batches > 1) {
       stage.micro_batch = Schedule(/*micro_batch_only=*/true, double(options_.micro_batches - 1));
       stage.once = std::max(0.0, stage.once - stage.micro_batch);
     }
-    FindMemory();
+    FindMemory(in_flight);
     stage.cost = cost_;
     return stage;
   }
 
  private:
-  bool InMicroBatch(uint32_t node) const { return in_micro_batch_[node]; }
+  bool InMicroBatch(uint32_t node) const { return turns_[node] != NodeTurn::kOnce; }
 
   // Seconds of the nodes in order; what they do counts `repeats` times.
   double Schedule(bool micro_batch_only, double repeats) {
@@ -106,55 +106,124 @@ class Evaluation {
     return stream;
   }
 
-  void FindMemory() {
-    // Bytes of a value that a view looks at count for the value.
-    std::vector<ValueId> root(graph_.values.size());
-    for (ValueId value = 0; value < root.size(); ++value) root[value] = value;
-    std::vector<bool> outside(graph_.values.size(), false);  // inputs: not temporaries
-    for (const Input& input : graph_.inputs) {
-      outside[input.value] = true;
-      if (input.kind == InputKind::kSlot) cost_.state += types_[input.value].bytes();
-      if (input.kind == InputKind::kFeed || input.kind == InputKind::kValue) {
-        cost_.temporaries += types_[input.value].bytes();
-      }
-    }
+  // The group after which each value is not read any more, and whose bytes it is: a view counts for
+  // what it looks at.
+  struct Lifetimes {
+    std::vector<ValueId> root;
+    std::vector<uint32_t> last;
+  };
+
+  Lifetimes FindLifetimes() const {
+    Lifetimes lifetimes;
+    lifetimes.root.resize(graph_.values.size());
+    for (ValueId value = 0; value < lifetimes.root.size(); ++value) lifetimes.root[value] = value;
     const uint32_t end = uint32_t(groups_.groups.size());
-    std::vector<uint32_t> last(graph_.values.size(), 0);
+    lifetimes.last.assign(graph_.values.size(), 0);
     for (uint32_t group = 0; group < end; ++group) {
       for (uint32_t i : groups_.groups[group]) {
         const Node& node = graph_.nodes[i];
-        for (ValueId input : node.inputs) last[root[input]] = group;
-        if (IsView(node) && !node.inputs.empty()) root[node.first_output] = root[node.inputs[0]];
+        for (ValueId input : node.inputs) lifetimes.last[lifetimes.root[input]] = group;
+        if (IsView(node) && !node.inputs.empty()) {
+          lifetimes.root[node.first_output] = lifetimes.root[node.inputs[0]];
+        }
       }
     }
     for (const Output& output : graph_.outputs) {
       // What replaces a slot is given its memory.
-      last[root[output.value]] =
-          output.kind == OutputKind::kSlot ? std::max(last[root[output.value]], 0u) : end;
+      if (output.kind != OutputKind::kSlot) lifetimes.last[lifetimes.root[output.value]] = end;
     }
-    std::vector<int64_t> dies(size_t(end) + 1, 0);
-    int64_t alive = 0, most = 0;
-    for (uint32_t group = 0; group < end; ++group) {
+    return lifetimes;
+  }
+
+  // Calls visit(value, group that makes it) for all that takes memory of its own: not what lives
+  // inside one kernel, nor views, nor what comes from outside.
+  template <typename Visit>
+  void VisitTemporaries(const Lifetimes& lifetimes, const Visit& visit) const {
+    std::vector<bool> outside(graph_.values.size(), false);
+    for (const Input& input : graph_.inputs) outside[input.value] = true;
+    for (uint32_t group = 0; group < groups_.groups.size(); ++group) {
       for (uint32_t i : groups_.groups[group]) {
         const Node& node = graph_.nodes[i];
         for (uint32_t k = 0; k < node.output_count; ++k) {
           const ValueId value = node.first_output + k;
-          // Inside a kernel nothing reaches memory; a view has none of its own.
-          if (root[value] != value || outside[value] || last[value] <= group) continue;
-          alive += types_[value].bytes();
-          dies[last[value]] += types_[value].bytes();
+          if (lifetimes.root[value] != value || outside[value]) continue;
+          if (lifetimes.last[value] > group) visit(value, group);
         }
       }
-      most = std::max(most, alive);
-      alive -= dies[group];
     }
-    cost_.temporaries += most;
+  }
+
+  // The most that is alive at once, of values with these lifetimes [made, last).
+  class Alive {
+   public:
+    explicit Alive(size_t groups) : change_(groups + 2, 0) {}
+    void Add(uint32_t made, uint32_t last, int64_t bytes) {
+      change_[made] += bytes;
+      change_[last + 1] -= bytes;
+    }
+    int64_t Most(size_t first, size_t end) const {
+      int64_t alive = 0, most = 0;
+      for (size_t group = 0; group < end; ++group) {
+        alive += change_[group];
+        if (group >= first) most = std::max(most, alive);
+      }
+      return most;
+    }
+
+   private:
+    std::vector<int64_t> change_;
+  };
+
+  // Micro-batches come one after the other: what lives in one only is there once, what is made in
+  // one and read behind all (sums of gradients) is there during all the others, and what was made
+  // before them and is read by them too. On a stage of a pipeline several are on their way: what
+  // goes from the way there to the way back is there for each.
+  void FindMemory(int64_t in_flight) {
+    for (const Input& input : graph_.inputs) {
+      const int64_t bytes = types_[input.value].bytes();
+      if (input.kind == InputKind::kSlot) cost_.state += bytes;
+      if (input.kind == InputKind::kFeed || input.kind == InputKind::kValue) {
+        cost_.temporaries += bytes;
+      }
+    }
+    const Lifetimes lifetimes = FindLifetimes();
+    const size_t end = groups_.groups.size();
+    const auto turn_of = [&](uint32_t group) { return turns_[groups_.groups[group].back()]; };
+    size_t first_in_loop = end, behind_loop = 0, back = end;
+    for (uint32_t group = 0; options_.micro_batches > 1 && group < end; ++group) {
+      if (turn_of(group) == NodeTurn::kOnce) continue;
+      first_in_loop = std::min<size_t>(first_in_loop, group);
+      behind_loop = group + 1;
+      if (turn_of(group) == NodeTurn::kBackward) back = std::min<size_t>(back, group);
+    }
+    const auto in_loop = [&](uint32_t group) {
+      return group < end && options_.micro_batches > 1 && turn_of(group) != NodeTurn::kOnce;
+    };
+    Alive all(end), of_one(end);
+    int64_t during_all = 0, crossing = 0;
+    VisitTemporaries(lifetimes, [&](ValueId value, uint32_t made) {
+      const uint32_t last = std::min<uint32_t>(lifetimes.last[value], uint32_t(end));
+      const int64_t bytes = types_[value].bytes();
+      all.Add(made, last, bytes);
+      if (last < first_in_loop || made >= behind_loop) return;
+      if (in_loop(made) && in_loop(last)) {
+        of_one.Add(made, last, bytes);
+        if (made < back && last >= back) crossing += bytes;
+      } else {
+        during_all += bytes;
+      }
+    });
+    // The way through one chunk is in flight so many times; once through all chunks is counted.
+    const int64_t extra = std::max<int64_t>(0, in_flight - options_.virtual_stages);
+    const int64_t loop = during_all + of_one.Most(first_in_loop, behind_loop) +
+                         extra * crossing / options_.virtual_stages;
+    cost_.temporaries += std::max(loop, all.Most(0, end));
   }
 
   const Cluster& cluster_;
   const DeviceGraph& part_;
   const Graph& graph_;
-  const std::vector<bool>& in_micro_batch_;
+  const std::vector<NodeTurn>& turns_;
   const std::vector<TensorType> types_;
   const EvaluateOptions options_;
   const KernelGroups groups_;
@@ -172,18 +241,16 @@ absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph
   for (int64_t stage = 0; stage < stages; ++stage) {
     const DeviceGraph& part = partitioned.parts[size_t(stage)];
     MOAI_ASSIGN_OR_RETURN(std::vector<TensorType> types, InferGraph(*part.graph, part.sizes));
-    StageCost own =
-        Evaluation(cluster, partitioned, size_t(stage), std::move(types), options).Run();
-    sum += own.micro_batch;
-    slowest = std::max(slowest, own.micro_batch);
-    once = std::max(once, own.once);
-    all_once += own.once;
-    // Activations of several micro-batches are alive on a stage at once.
     const int64_t chunks = stages * options.virtual_stages;
     const int64_t in_flight = stages == 1 ? 1
                                           : std::min(options.micro_batches * options.virtual_stages,
                                                      MicroBatchesInFlight(stages, chunks, stage));
-    own.cost.temporaries = own.cost.temporaries * in_flight / options.virtual_stages;
+    StageCost own =
+        Evaluation(cluster, partitioned, size_t(stage), std::move(types), options).Run(in_flight);
+    sum += own.micro_batch;
+    slowest = std::max(slowest, own.micro_batch);
+    once = std::max(once, own.once);
+    all_once += own.once;
     total.compute = std::max(total.compute, own.cost.compute);
     total.communication = std::max(total.communication, own.cost.communication);
     total.flops = std::max(total.flops, own.cost.flops);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "scheduler/planning/forward_pass.h"
 #include "scheduler/planning/pipeline.h"
 
 namespace moai {
@@ -44,10 +45,12 @@ absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
     if (same) {
       space.graphs_.push_back(space.graphs_[0]);
       space.facts_.push_back(space.facts_[0]);
+      space.turns_.push_back(space.turns_[0]);
       continue;
     }
     MOAI_ASSIGN_OR_RETURN(GraphFacts facts,
                           GraphFacts::Make(graph->graph, graph->sizes, graph->types));
+    space.turns_.push_back(FindForwardPass(graph->graph, graph->types).turn);
     space.graphs_.push_back(std::move(graph));
     space.facts_.push_back(std::make_shared<const GraphFacts>(std::move(facts)));
   }
@@ -160,6 +163,12 @@ absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candid
   if (candidate.micro_batches > 1) {
     AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
     request.strategies.push_back(AssignmentOf(candidate.recompute, time).nodes);
+  }
+  for (const AxisPolicy& axis : candidate.axes) {
+    request.scatter_terms |= axis.state >= StateSharding::kGradients;
+    if (axis.state == StateSharding::kParameters) {
+      request.gather_again_after = turns_[size_t(candidate.recompute)];
+    }
   }
   // In a sample the first device of each stage stands for the others.
   const int64_t devices = request.mesh.DeviceCount();

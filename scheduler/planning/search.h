@@ -117,6 +117,7 @@ class SearchSpace {
   mutable std::map<std::tuple<int, int64_t, bool, RoleList, int>, AxisAssignment> assignments_;
   std::vector<std::shared_ptr<const RewrittenGraph>> graphs_;  // by RecomputeMode
   std::vector<std::shared_ptr<const GraphFacts>> facts_;
+  std::vector<uint32_t> turns_;  // the node where each graph turns back
 };
 
 }  // namespace moai

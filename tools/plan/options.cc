@@ -100,11 +100,6 @@ absl::StatusOr<SearchConstraints> ParseForce(absl::string_view text, int64_t dev
                   : key == "micro_batches"  ? &stated.micro_batches
                   : key == "virtual_stages" ? &stated.virtual_stages
                                             : nullptr;
-    if (zero && number == int(StateSharding::kGradients)) {
-      return absl::UnimplementedError(
-          "--force cannot state zero=2: the search has no plans that split gradients but not "
-          "parameters; state 0, 1 or 3");
-    }
     if (zero) {
       constraints.state = int(number);
     } else if (to != nullptr) {

@@ -145,8 +145,10 @@ class GroupPeers : public SessionPeers {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SessionPeers>> SessionPeers::Open(const proto::SessionShape& shape,
-                                                                 const std::string& host) {
+                                                                 const std::string& host,
+                                                                 const LinkThrottle& throttle) {
   ProcessGroupOptions options;
+  options.throttle = throttle;
   options.process = shape.executor();
   options.deadline = kStepDeadline;
   if (!host.empty()) options.listen_address = host;

@@ -132,6 +132,10 @@ PartitionRequest RandomDecisions::Draw(const DecisionOptions& options) {
   if (request.micro_batches > 1) {
     request.strategies.push_back(Strategies(/*along_mesh=*/false, schedule));
   }
+  request.scatter_terms = OneIn(random_, 2);
+  if (OneIn(random_, 2)) {
+    request.gather_again_after = uint32_t(random_() % graph_.nodes.size());
+  }
   return request;
 }
 
