@@ -6,9 +6,11 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,10 +20,8 @@
 #include "gmock/gmock.h"
 #include "graph/interpreter.h"
 #include "graph/testing/random_bindings.h"
-#include "graph/testing/random_graph.h"
 #include "graph/testing/random_node.h"
 #include "gtest/gtest.h"
-#include "scheduler/partition/testing/linear_graph.h"
 #include "scheduler/partition/testing/random_decisions.h"
 #include "scheduler/partition/testing/run_on_devices.h"
 #include "tests/parallel/forked_processes.h"
@@ -41,11 +41,11 @@ constexpr uint64_t kValues = 1000, kSlots = 2000, kFeeds = 3000, kOutputs = 4000
 // A graph, its inputs, a plan, and which process has which devices. All processes draw the same
 // cases in the same order, so that nothing of a case needs to be sent.
 struct RandomCase {
-  RandomCase(int seed, PlanCoverage* coverage)
+  // `steer`: towards what the coverage misses.
+  RandomCase(int seed, bool steer, PlanCoverage* coverage)
       : random(uint64_t(seed)),
-        captured(OneIn(random, 4) ? RandomLinearGraph(random)
-                                  : RandomGraph(random, {.nodes = int(RandomInt(random, 1, 10)),
-                                                         .max_extent = 6})),
+        wanted(steer ? DrawMissing(random, *coverage) : std::nullopt),
+        captured(DrawGraph(random, /*most_nodes=*/10, wanted)),
         decisions(captured, random, coverage) {
     const auto bytes = RandomBindings(captured, random);
     for (size_t i = 0; i < bytes.size(); ++i) {
@@ -53,7 +53,9 @@ struct RandomCase {
           ReferenceTensor::FromBytes(captured.types[captured.graph.inputs[i].value], bytes[i]));
     }
     want = Interpret(captured.graph, captured.sizes, bindings);
-    request = decisions.Draw({.most_devices = kMostDevices});
+    request = decisions.Draw(
+        {.most_devices = kMostDevices,
+         .schedule = wanted.has_value() ? std::optional(std::get<2>(*wanted)) : std::nullopt});
     const int64_t devices = request.mesh.DeviceCount();
     const int64_t processes =
         RandomInt(random, std::min<int64_t>(2, devices), std::min<int64_t>(kProcesses, devices));
@@ -64,6 +66,7 @@ struct RandomCase {
   }
 
   std::mt19937_64 random;
+  const std::optional<PlanCoverage::Cell> wanted;
   const CapturedGraph captured;
   RandomDecisions decisions;
   std::vector<ReferenceTensor> bindings;
@@ -278,6 +281,7 @@ void Check(const RandomCase& one, ForkedProcesses& processes) {
 
 // At least 500, and on until every placement of every op has occurred under every schedule.
 constexpr int kMostCases = 3000;
+constexpr char kSteer[] = "steer";
 int LeastCases() {
   int cases = 500;
   if (const char* wanted = std::getenv("MOAI_RANDOM_PLANS")) {
@@ -289,8 +293,9 @@ int LeastCases() {
 TEST(RandomPlansTest, ExecutorsGiveWhatOneDeviceGives) {
   ForkedProcesses processes(kProcesses, [](int process, StringPipe& parent) {
     PlanCoverage coverage;
-    for (int seed = 0; parent.Read().has_value(); ++seed) {
-      const RandomCase one(seed, &coverage);
+    int seed = 0;
+    while (const std::optional<std::string> command = parent.Read()) {
+      const RandomCase one(seed++, *command == kSteer, &coverage);
       if (one.want.ok()) RunDevices(one, process, parent);
     }
   });
@@ -298,8 +303,11 @@ TEST(RandomPlansTest, ExecutorsGiveWhatOneDeviceGives) {
   const int least = LeastCases();
   int seed = 0, unusable = 0;
   for (; seed < least + unusable || (seed < kMostCases && !coverage.Missing().empty()); ++seed) {
-    for (int i = 0; i < processes.count(); ++i) ASSERT_TRUE(processes.pipe(i).Write("next"));
-    const RandomCase one(seed, &coverage);
+    const bool steer = seed >= least + unusable;
+    for (int i = 0; i < processes.count(); ++i) {
+      ASSERT_TRUE(processes.pipe(i).Write(steer ? kSteer : "next"));
+    }
+    const RandomCase one(seed, steer, &coverage);
     SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(one.request)));
     // An index that is out of range for one of its readers is another test's.
     if (!one.want.ok()) {

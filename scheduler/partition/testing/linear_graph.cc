@@ -1,5 +1,6 @@
 #include "scheduler/partition/testing/linear_graph.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <vector>
@@ -22,8 +23,7 @@ class Maker {
  public:
   explicit Maker(std::mt19937_64& random) : random_(random) {}
 
-  CapturedGraph Make() {
-    const Op op = kLinear[RandomInt(random_, 0, std::ssize(kLinear) - 1)];
+  CapturedGraph Make(Op op) {
     NodeSpec spec = *RandomNodeSpec(op, kDtypes[RandomInt(random_, 0, std::ssize(kDtypes) - 1)],
                                     random_, {.allow_empty = false, .max_extent = 4});
     if (op == Op::kMul || op == Op::kDiv) spec.inputs[1].shape = {};
@@ -60,6 +60,13 @@ class Maker {
 
 }  // namespace
 
-CapturedGraph RandomLinearGraph(std::mt19937_64& random) { return Maker(random).Make(); }
+bool IsLinear(Op op) {
+  return std::find(std::begin(kLinear), std::end(kLinear), op) != std::end(kLinear);
+}
+
+CapturedGraph RandomLinearGraph(std::mt19937_64& random, Op op) {
+  if (op == Op::kInvalid) op = kLinear[RandomInt(random, 0, std::ssize(kLinear) - 1)];
+  return Maker(random).Make(op);
+}
 
 }  // namespace moai

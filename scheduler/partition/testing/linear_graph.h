@@ -8,9 +8,12 @@
 
 namespace moai {
 
-// A random node of an op that is linear in some operands, each of which is a sum, or of another
-// sum's negation. RandomGraph (graph/testing) lets hardly any node read a sum.
-CapturedGraph RandomLinearGraph(std::mt19937_64& random);
+// Whether the op may pass on terms.
+bool IsLinear(Op op);
+
+// A random node of such an op, or of this one, each of whose operands that take terms is a sum or a
+// negated sum. RandomGraph (graph/testing) lets hardly any node read a sum.
+CapturedGraph RandomLinearGraph(std::mt19937_64& random, Op op = Op::kInvalid);
 
 }  // namespace moai
 

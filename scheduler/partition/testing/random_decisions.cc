@@ -4,7 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "graph/testing/random_graph.h"
 #include "graph/testing/random_node.h"
+#include "scheduler/partition/testing/linear_graph.h"
 
 namespace moai {
 namespace {
@@ -44,16 +46,24 @@ bool PlanCoverage::Knows(Op op, const NodeStrategy& strategy, TimeSchedule sched
   });
 }
 
-std::vector<std::string> PlanCoverage::Missing() const {
+std::vector<PlanCoverage::Cell> PlanCoverage::MissingCells() const {
   std::set<std::pair<Op, PlacementKind>> wanted = offered_;
   for (const OpEntry& entry : ClientOps()) wanted.insert({entry.op, PlacementKind::kReplicate});
-  std::vector<std::string> missing;
+  std::vector<Cell> missing;
   for (const auto& [op, kind] : wanted) {
     for (int schedule = 0; schedule < kTimeSchedules; ++schedule) {
-      if (taken_.contains({op, kind, TimeSchedule(schedule)})) continue;
-      missing.push_back(
-          absl::StrCat(Name(op), " ", kKindNames[size_t(kind)], " ", kScheduleNames[schedule]));
+      const Cell cell{op, kind, TimeSchedule(schedule)};
+      if (!taken_.contains(cell)) missing.push_back(cell);
     }
+  }
+  return missing;
+}
+
+std::vector<std::string> PlanCoverage::Missing() const {
+  std::vector<std::string> missing;
+  for (const auto& [op, kind, schedule] : MissingCells()) {
+    missing.push_back(absl::StrCat(Name(op), " ", kKindNames[size_t(kind)], " ",
+                                   kScheduleNames[size_t(schedule)]));
   }
   return missing;
 }
@@ -80,6 +90,25 @@ std::string PlanCoverage::Table() const {
   return text;
 }
 
+CapturedGraph DrawGraph(std::mt19937_64& random, int most_nodes,
+                        const std::optional<PlanCoverage::Cell>& wanted) {
+  if (!wanted.has_value()) {
+    if (OneIn(random, 4)) return RandomLinearGraph(random);
+    const int nodes = int(RandomInt(random, 1, most_nodes));
+    return RandomGraph(random, {.nodes = nodes, .max_extent = 6});
+  }
+  const auto& [op, kind, schedule] = *wanted;
+  if (kind == PlacementKind::kPartial && IsLinear(op)) return RandomLinearGraph(random, op);
+  return RandomGraph(random, {.nodes = 3, .max_extent = 6, .ops = {op}});
+}
+
+std::optional<PlanCoverage::Cell> DrawMissing(std::mt19937_64& random,
+                                              const PlanCoverage& coverage) {
+  const std::vector<PlanCoverage::Cell> missing = coverage.MissingCells();
+  if (missing.empty()) return std::nullopt;
+  return missing[random() % missing.size()];
+}
+
 RandomDecisions::RandomDecisions(const CapturedGraph& captured, std::mt19937_64& random,
                                  PlanCoverage* coverage)
     : captured_(captured), graph_(captured.graph), random_(random), coverage_(coverage) {
@@ -98,8 +127,8 @@ PartitionRequest RandomDecisions::Draw(const DecisionOptions& options) {
   request.graph = &graph_;
   request.sizes = captured_.sizes;
   request.types = captured_.types;
-  const int64_t kinds = options.pipelines ? kTimeSchedules : 2;
-  const auto schedule = TimeSchedule(RandomInt(random_, 0, kinds - 1));
+  const auto schedule =
+      options.schedule.value_or(TimeSchedule(RandomInt(random_, 0, kTimeSchedules - 1)));
   const bool pipeline = schedule >= TimeSchedule::kOneForwardOneBackward;
   int64_t room = options.most_devices;
   if (pipeline) {

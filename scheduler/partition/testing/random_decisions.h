@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -34,8 +35,9 @@ class PlanCoverage {
   // Whether taking it would tell nothing new.
   bool Knows(Op op, const NodeStrategy& strategy, TimeSchedule schedule) const;
   // What was offered, under whatever schedule, has to be taken under every one; and every op that
-  // clients can record has to be there. Names what is missing; empty: nothing.
-  std::vector<std::string> Missing() const;
+  // clients can record has to be there.
+  std::vector<Cell> MissingCells() const;
+  std::vector<std::string> Missing() const;  // in words
   // A line for each op: how often under each schedule, for Replicate, Shard and Partial.
   std::string Table() const;
 
@@ -46,8 +48,15 @@ class PlanCoverage {
 
 struct DecisionOptions {
   int64_t most_devices = 27;
-  bool pipelines = true;
+  std::optional<TimeSchedule> schedule;  // any
 };
+
+// A random graph of at most so many nodes: any, or one in which `wanted` is likely to occur.
+CapturedGraph DrawGraph(std::mt19937_64& random, int most_nodes,
+                        const std::optional<PlanCoverage::Cell>& wanted);
+// One of what is missing, if anything is.
+std::optional<PlanCoverage::Cell> DrawMissing(std::mt19937_64& random,
+                                              const PlanCoverage& coverage);
 
 // For one graph. `captured`, `random` and `coverage` outlive it, and it the requests.
 class RandomDecisions {
