@@ -29,7 +29,8 @@ constexpr Key kKeys[] = {
      [](SearchConstraints& c, int64_t value) { c.micro_batches = value; }},
     {"state", 0, 3, [](SearchConstraints& c, int64_t value) { c.state = int(value); }},
     {"recompute", 0, 2, [](SearchConstraints& c, int64_t value) { c.recompute = int(value); }},
-    {"sequence", 0, 1, [](SearchConstraints& c, int64_t value) { c.sequence = int(value); }},
+    {"sequence", 0, 2, [](SearchConstraints& c, int64_t value) { c.sequence = int(value); }},
+    {"experts", 0, 1, [](SearchConstraints& c, int64_t value) { c.experts = int(value); }},
 };
 
 const Key* FindKey(absl::string_view name) {

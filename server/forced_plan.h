@@ -17,8 +17,10 @@ namespace moai {
 //                   parameters (as the stages of ZeRO)
 //   recompute       0 none, 1 selective, 2 full
 //   sequence        of what comes with each step, the model axis splits 0 nothing (tensor
-//                   parallelism), 1 light nodes (sequence parallelism); free: or anything else.
-//                   Where a graph has nothing else to split, devices along the axis do the same
+//                   parallelism), 1 light nodes (sequence parallelism), 2 heavy ones too (context
+//                   parallelism). Where a graph has nothing else to split, devices along the axis
+//                   do the same
+//   experts         whether the model axis splits experts first (expert parallelism): 0 or 1
 //
 // Empty: everything is free. InvalidArgument names a key that is none of these, comes twice, or has
 // a value outside its range.

@@ -16,7 +16,8 @@ std::string ErrorOf(const std::string& text) {
 
 TEST(ForcedPlanTest, SetsWhatIsNamed) {
   const auto all = ParseForcedPlan(
-      "data=2,model=4,stages=3,virtual_stages=2,micro_batches=8,state=3,recompute=2,sequence=1");
+      "data=2,model=4,stages=3,virtual_stages=2,micro_batches=8,state=3,recompute=2,sequence=1,"
+      "experts=1");
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->data, 2);
   EXPECT_EQ(all->model, 4);
@@ -26,6 +27,7 @@ TEST(ForcedPlanTest, SetsWhatIsNamed) {
   EXPECT_EQ(all->state, 3);
   EXPECT_EQ(all->recompute, 2);
   EXPECT_EQ(all->sequence, 1);
+  EXPECT_EQ(all->experts, 1);
 }
 
 TEST(ForcedPlanTest, LeavesTheRestFree) {

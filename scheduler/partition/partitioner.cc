@@ -65,16 +65,20 @@ class Partitioner {
     for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
       const Node& n = graph_.nodes[node];
       for (uint32_t k = 0; k < n.output_count; ++k) home_[n.first_output + k] = StageOfNode(node);
-      for (ValueId input : n.inputs) Want(input, StageOfNode(node));
+      for (size_t i = 0; i < n.inputs.size(); ++i) {
+        Want(n.inputs[i], StageOfNode(node), facts_.ReadsSum(node, i));
+      }
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      Want(graph_.outputs[i].value, output_stages_[i]);
+      Want(graph_.outputs[i].value, output_stages_[i], false);
     }
     return absl::OkStatus();
   }
 
-  void Want(ValueId value, uint32_t stage) {
+  // `sum`: not each micro-batch's term.
+  void Want(ValueId value, uint32_t stage, bool sum) {
     if (stage == home_[value] || everywhere_.contains(value)) return;
+    if (!sum) reads_terms_.insert({value, stage});
     std::vector<uint32_t>& wanted = wanted_[value];
     if (std::find(wanted.begin(), wanted.end(), stage) == wanted.end()) wanted.push_back(stage);
   }
@@ -94,6 +98,12 @@ class Partitioner {
   absl::Status HandOn(ValueId value) {
     for (uint32_t stage : wanted_[value]) {
       const int32_t group = PairGroup(home_[value], stage);
+      if (!reads_terms_.contains({value, stage})) {
+        if (!recorders_[home_[value]]->AtLastMicroBatch()) continue;
+        MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->SendSum(value, group));
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->ReceiveSum(value, group));
+        continue;
+      }
       MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->Send(value, group));
       MOAI_RETURN_IF_ERROR(recorders_[stage]->Receive(value, group));
     }
@@ -195,7 +205,9 @@ class Partitioner {
   std::vector<std::unique_ptr<StageRecorder>> recorders_;
   std::vector<uint32_t> home_;                 // by value: the stage that makes it
   std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it
-  std::set<ValueId> everywhere_;               // inputs that every stage has
+  // Which stages need a value as it is made, rather than the sum of its terms along time.
+  std::set<std::pair<ValueId, uint32_t>> reads_terms_;
+  std::set<ValueId> everywhere_;  // inputs that every stage has
 };
 
 }  // namespace

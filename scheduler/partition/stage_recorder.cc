@@ -267,7 +267,7 @@ absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, Val
   const bool terms = facts_.joined(value) && IsPartial(where[size_t(time_)]);
   if (terms) MOAI_RETURN_IF_ERROR(AddTerm(value, where, id));
   const Placement* want = facts_.first_want(value);
-  if (!home || want == nullptr || (terms && !LastMicroBatch())) return absl::OkStatus();
+  if (!home || want == nullptr || (terms && !AtLastMicroBatch())) return absl::OkStatus();
   return Get(value, *want).status();
 }
 
@@ -288,7 +288,7 @@ absl::Status StageRecorder::AddTerm(ValueId value, const Placement& where, Value
   return absl::OkStatus();
 }
 
-bool StageRecorder::LastMicroBatch() const {
+bool StageRecorder::AtLastMicroBatch() const {
   return facts_.request().sample || at_.micro_batch + 1 == at_.micro_batches;
 }
 
@@ -307,6 +307,27 @@ absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
                                                            ExtentsOf(value, where)));
   MOAI_RETURN_IF_ERROR(StoreMade(value, where, id, /*home=*/false));
   MarkNodes(facts_.SplitInTime(where));
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::SendSum(ValueId value, int32_t group) {
+  const ValueId sum = states_[value].sum;
+  if (sum == kNotYet) return absl::InternalError(absl::StrCat("value ", value, " has no sum"));
+  MarkNodes(true);
+  MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {sum}, {group}).status());
+  MarkNodes(false);
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::ReceiveSum(ValueId value, int32_t group) {
+  Placement where = facts_.SumPlace(value);
+  where[size_t(time_)] = {};
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kRecv, {},
+                                                           {int32_t(graph_.values[value].dtype),
+                                                            group, facts_.whole(value).rank()},
+                                                           ExtentsOf(value, where)));
+  Store(states_[value], where, id);
+  MarkNodes(false);
   return absl::OkStatus();
 }
 

@@ -54,6 +54,12 @@ class PartitionFacts {
   }
   // Where the terms of micro-batches are summed.
   Placement SumPlace(ValueId value) const;
+  // Whether a node reads only the sum of a value's terms, not each.
+  bool ReadsSum(uint32_t node, size_t input) const {
+    const ValueId value = graph().nodes[node].inputs[input];
+    return made_[value][size_t(time_)].kind == PlacementKind::kPartial &&
+           ThroughWhole(made_[value], InputOf(node, input));
+  }
   // State, or made of nothing else.
   bool is_state(ValueId value) const { return is_state_[value]; }
 
@@ -90,6 +96,10 @@ class StageRecorder {
   // there. `split`: one micro-batch of it.
   absl::Status Send(ValueId value, int32_t group);
   absl::Status Receive(ValueId value, int32_t group);
+  // The sum of all micro-batches' terms, once the last one has been made.
+  absl::Status SendSum(ValueId value, int32_t group);
+  absl::Status ReceiveSum(ValueId value, int32_t group);
+  bool AtLastMicroBatch() const;
   // Graph output `output`; an empty tensor where the stage does not have it.
   absl::Status AddOutput(size_t output, bool present);
 
@@ -119,7 +129,6 @@ class StageRecorder {
   // A value as it is made, here (`home`) or by the stage that sent it.
   absl::Status StoreMade(ValueId value, const Placement& where, ValueId id, bool home);
   absl::Status AddTerm(ValueId value, const Placement& where, ValueId id);
-  bool LastMicroBatch() const;
   bool Expired(const Version& version) const {
     return version.period != 0 && version.period != period_;
   }

@@ -15,10 +15,20 @@
 namespace moai {
 namespace {
 
+// Collectives of one kind and group that were issued together.
+struct Bucket {
+  CollectiveKind kind;
+  int32_t group;
+  double bytes = 0;
+  double seconds = 0;
+};
+
 // Two streams of one device: kernels and collectives, each in order.
 struct Clock {
   double kernels = 0;
   double collectives = 0;
+  double idle = 0;              // of the collectives' stream, so far
+  std::vector<Bucket> buckets;  // the last of each kind and group
   double now() const { return std::max(kernels, collectives); }
 };
 
@@ -41,6 +51,7 @@ class Evaluation {
         options_(options),
         groups_(GroupFusedNodes(graph_, types_)) {
     for (const DeviceGroup& group : part_.groups) shapes_.push_back(GroupOf(cluster_, group));
+    FindEarly();
   }
 
   // In a sample the nodes of the micro-batch stand for all: their steady state is what they take
@@ -63,6 +74,8 @@ class Evaluation {
   // Seconds of the nodes in order; what they do counts `repeats` times.
   double Schedule(bool micro_batch_only, double repeats) {
     Clock clock;
+    const double communication = cost_.communication;
+    double kernels = 0;  // seconds
     std::vector<double> ready(graph_.values.size(), 0);
     for (uint32_t group = 0; group < groups_.groups.size(); ++group) {
       const std::vector<uint32_t>& nodes = groups_.groups[group];
@@ -79,8 +92,12 @@ class Evaluation {
         const KernelCost kernel = CostOfGroup(cluster_.device, graph_, types_, groups_, group);
         cost_.flops += kernel.flops * repeats;
         cost_.compute += kernel.seconds * repeats;
+        kernels += kernel.seconds;
         clock.kernels = std::max(clock.kernels, start) + kernel.seconds;
         end = kernel.seconds == 0 ? start : clock.kernels;
+        // What is made of state alone does not have to wait for its turn: parameters can be on
+        // their way before the nodes that need them.
+        if (options_.overlap && early_[group]) end = start + kernel.seconds;
       }
       for (uint32_t node : nodes) {
         for (uint32_t k = 0; k < graph_.nodes[node].output_count; ++k) {
@@ -88,7 +105,10 @@ class Evaluation {
         }
       }
     }
-    return clock.now();
+    // Kernels beside which a collective runs take longer.
+    const double both =
+        std::max(0.0, kernels + (cost_.communication - communication) / repeats - clock.now());
+    return clock.now() + both * (cluster_.overlap_slowdown - 1);
   }
 
   double AddCollective(const Node& node, double start, double repeats, Clock& clock) {
@@ -97,13 +117,67 @@ class Evaluation {
     const double out = double(types_[node.first_output].bytes());
     const double bytes = std::max(in, out);
     const GroupShape& shape = shapes_[size_t(node.attributes[Schema(node.op).group_attribute])];
-    const double seconds = CollectiveSeconds(cluster_, kind, bytes, shape);
     const double p = double(shape.size()), share = (p - 1) / p;
     cost_.sent_bytes += repeats * bytes * share * (kind == CollectiveKind::kAllReduce ? 2 : 1);
+    if (!options_.overlap) {
+      const double seconds = CollectiveSeconds(cluster_, kind, bytes, shape);
+      cost_.communication += seconds * repeats;
+      clock.kernels = std::max(clock.kernels, start) + seconds;
+      return clock.kernels;
+    }
+    // State can be on its way while nodes before run that do not need it.
+    const bool early = !node.inputs.empty() && state_[node.inputs[0]];
+    const double earliest = early ? clock.kernels : start;
+    clock.idle += std::max(0.0, earliest - clock.collectives);
+    const double seconds =
+        SecondsInBucket(kind, node.attributes[Schema(node.op).group_attribute], bytes, shape,
+                        /*queued=*/start <= clock.collectives, clock);
+    clock.collectives = std::max(clock.collectives, earliest);
     cost_.communication += seconds * repeats;
-    double& stream = options_.overlap ? clock.collectives : clock.kernels;
-    stream = std::max(stream, start) + seconds;
-    return stream;
+    const double before = early ? std::min(clock.idle, seconds) : 0;
+    clock.idle -= before;
+    clock.collectives += seconds - before;
+    return seconds > 0 && before == seconds ? start : clock.collectives;
+  }
+
+  // A collective that waits for its turn is issued together with the one before it of its kind and
+  // group, up to a size: then it pays for its bytes only.
+  double SecondsInBucket(CollectiveKind kind, int32_t group, double bytes, const GroupShape& shape,
+                         bool queued, Clock& clock) const {
+    if (cluster_.bucket_bytes <= 0) return CollectiveSeconds(cluster_, kind, bytes, shape);
+    auto bucket = std::find_if(
+        clock.buckets.begin(), clock.buckets.end(),
+        [&](const Bucket& other) { return other.kind == kind && other.group == group; });
+    if (bucket == clock.buckets.end()) {
+      bucket = clock.buckets.insert(bucket, Bucket{kind, group});
+    } else if (!queued || bucket->bytes + bytes > cluster_.bucket_bytes) {
+      *bucket = {kind, group};
+    }
+    bucket->bytes += bytes;
+    const double before = bucket->seconds;
+    bucket->seconds = CollectiveSeconds(cluster_, kind, bucket->bytes, shape);
+    return std::max(0.0, bucket->seconds - before);
+  }
+
+  // Groups of nodes that read nothing but state, and what such groups make.
+  void FindEarly() {
+    std::vector<bool>& state = state_;
+    state.assign(graph_.values.size(), false);
+    for (const Input& input : graph_.inputs) {
+      state[input.value] = input.kind == InputKind::kSlot || input.kind == InputKind::kScalar;
+    }
+    early_.assign(groups_.groups.size(), false);
+    for (uint32_t group = 0; group < groups_.groups.size(); ++group) {
+      bool early = true;
+      for (uint32_t i : groups_.groups[group]) {
+        const Node& node = graph_.nodes[i];
+        early = early && !node.inputs.empty() && !IsCollective(node.op) &&
+                std::all_of(node.inputs.begin(), node.inputs.end(),
+                            [&](ValueId input) { return bool(state[input]); });
+        for (uint32_t k = 0; k < node.output_count; ++k) state[node.first_output + k] = early;
+      }
+      early_[group] = early;
+    }
   }
 
   // The group after which each value is not read any more, and whose bytes it is: a view counts for
@@ -176,8 +250,9 @@ class Evaluation {
 
   // Micro-batches come one after the other: what lives in one only is there once, what is made in
   // one and read behind all (sums of gradients) is there during all the others, and what was made
-  // before them and is read by them too. On a stage of a pipeline several are on their way: what
-  // goes from the way there to the way back is there for each.
+  // before them and is read by them too. What the sums become takes their place. On a stage of a
+  // pipeline several are on their way: what goes from the way there to the way back is there for
+  // each.
   void FindMemory(int64_t in_flight) {
     for (const Input& input : graph_.inputs) {
       const int64_t bytes = types_[input.value].bytes();
@@ -209,7 +284,7 @@ class Evaluation {
       if (in_loop(made) && in_loop(last)) {
         of_one.Add(made, last, bytes);
         if (made < back && last >= back) crossing += bytes;
-      } else {
+      } else if (in_loop(made) || in_loop(last) || made < first_in_loop) {
         during_all += bytes;
       }
     });
@@ -227,6 +302,8 @@ class Evaluation {
   const std::vector<TensorType> types_;
   const EvaluateOptions options_;
   const KernelGroups groups_;
+  std::vector<bool> state_;  // by value: state, or made of it alone on this device
+  std::vector<bool> early_;  // by group: makes such values
   std::vector<GroupShape> shapes_;
   StepCost cost_;
 };

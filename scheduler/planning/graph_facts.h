@@ -22,6 +22,9 @@ struct Role {
   int64_t extent = 0;     // of each of its factors
   double flops = 0;       // of heavy nodes that can be split along it
   bool in_feeds = false;  // a dim of what comes from the client in each step
+  // Each position has weights of its own: a product reads it in both operands, one of which is
+  // state. Experts.
+  bool own_weights = false;
   std::string name;       // for people: where it first stands, "matmul k 1024"
   std::vector<FactorId> factors;
 };
