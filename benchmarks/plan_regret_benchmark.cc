@@ -35,6 +35,9 @@
 #include "nlohmann/json.hpp"
 #include "scheduler/cost/scoring.h"
 #include "tests/end_to_end/cluster.h"
+#include "worker/kernels/cpu/cpu_kernels.h"
+#include "worker/profile/measure_device.h"
+#include "worker/profile/measure_links.h"
 
 ABSL_FLAG(double, seconds, 540, "what measuring may take; each model has an equal share of it");
 ABSL_FLAG(int, rounds, 2, "turns that each plan has at least, whatever they take");
@@ -301,6 +304,23 @@ void PrintJson(const std::vector<Case>& cases) {
   std::puts(json.dump().c_str());
 }
 
+// What all workers will find in `profiles`: measured once, in full, with nothing beside it.
+absl::Status MeasureProfiles(const std::string& profiles, const std::vector<double>& rates) {
+  MOAI_RETURN_IF_ERROR(
+      LoadOrMeasureDevice(profiles, MakeCpuKernel, {.threads = 1}, {.seconds = 60}).status());
+  for (const double rate : rates) {
+    LinkOptions options;
+    options.throttle = {.bytes_per_second = double(int64_t(rate * 1e6)),
+                        .latency_us = absl::GetFlag(FLAGS_link_latency_us),
+                        .in_process = true};
+    MOAI_ASSIGN_OR_RETURN(const LinksMeasurement links, LoadOrMeasureLinks(profiles, options));
+    absl::PrintF("link of %g MB/s: %.1f us, all_gather %.1f MB/s, all_reduce %.1f MB/s\n", rate,
+                 links.network.latency_us, links.network.gather_gb_per_s * 1e3,
+                 links.network.reduce_gb_per_s * 1e3);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Run() {
   std::vector<double> rates;
   for (const std::string& text : absl::GetFlag(FLAGS_link_mb)) {
@@ -322,7 +342,7 @@ absl::Status Run() {
   char profiles[] = "/tmp/moai-regret-XXXXXX";
   if (mkdtemp(profiles) == nullptr) return absl::InternalError("cannot make a directory in /tmp");
   std::vector<Case> cases;
-  absl::Status status;
+  absl::Status status = MeasureProfiles(profiles, rates);
   for (size_t i = 0; i < models.size() && status.ok(); ++i) {
     const double budget = absl::GetFlag(FLAGS_seconds) / double(models.size());
     absl::StatusOr<Case> one = CaseRun(models[i], rates[i % rates.size()], budget, profiles).Run();

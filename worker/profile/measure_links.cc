@@ -16,8 +16,9 @@ namespace moai {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(20);
-constexpr int kSmallCalls = 32;  // timed together: one is too short for a clock
-constexpr int kRounds = 4;       // the fastest counts
+// The fastest of so many calls counts: on a machine that is busy with other things, the awaited
+// thread often does not run.
+constexpr int kSmallCalls = 256, kLargeCalls = 6;
 constexpr int64_t kFirstBytes = int64_t{64} << 10;
 
 double Now() {
@@ -77,12 +78,13 @@ class Pair {
     return pair;
   }
 
-  // Seconds of the fastest of some rounds of `call`, on the device that took longer.
-  absl::StatusOr<double> BestSeconds(const std::function<absl::Status(Communicator&)>& call) {
+  // Seconds of the fastest of so many calls, on the device that took longer.
+  absl::StatusOr<double> BestSeconds(int calls,
+                                     const std::function<absl::Status(Communicator&)>& call) {
     std::vector<double> best(2, 1e9);
     const std::vector<absl::Status> results = OnBoth([&](size_t i) -> absl::Status {
       std::vector<StepFlag> flags;
-      for (int round = 0; round < kRounds; ++round) {
+      for (int k = 0; k < calls; ++k) {
         MOAI_RETURN_IF_ERROR(devices_[i]->ExchangeFlags({}, &flags));  // both begin together
         const double begin = Now();
         MOAI_RETURN_IF_ERROR(call(*devices_[i]));
@@ -120,27 +122,28 @@ absl::Status Gather(Communicator& device, Buffer& part, Buffer& whole, int64_t b
 
 absl::StatusOr<LinkMeasurement> MeasureLink(Pair& pair, const LinkOptions& options) {
   LinkMeasurement link;
-  MOAI_ASSIGN_OR_RETURN(const double small, pair.BestSeconds([](Communicator& device) {
-    Buffer part(4), whole(8);
-    absl::Status status;
-    for (int i = 0; i < kSmallCalls && status.ok(); ++i) status = Gather(device, part, whole, 4);
-    return status;
-  }));
-  link.latency_us = small / kSmallCalls * 1e6;
+  Buffer small_part[2] = {Buffer(4), Buffer(4)}, small_whole[2] = {Buffer(8), Buffer(8)};
+  MOAI_ASSIGN_OR_RETURN(
+      const double small, pair.BestSeconds(kSmallCalls, [&](Communicator& device) {
+        return Gather(device, small_part[device.rank()], small_whole[device.rank()], 4);
+      }));
+  link.latency_us = small * 1e6;
   for (int64_t bytes = kFirstBytes; bytes <= options.most_bytes; bytes *= 2) {
     Buffer part[2] = {Buffer(bytes), Buffer(bytes)},
            whole[2] = {Buffer(2 * bytes), Buffer(2 * bytes)};
-    MOAI_ASSIGN_OR_RETURN(const double gather, pair.BestSeconds([&](Communicator& device) {
-      return Gather(device, part[device.rank()], whole[device.rank()], bytes);
-    }));
+    MOAI_ASSIGN_OR_RETURN(const double gather,
+                          pair.BestSeconds(kLargeCalls, [&](Communicator& device) {
+                            return Gather(device, part[device.rank()], whole[device.rank()], bytes);
+                          }));
     const int64_t elements = bytes / 4;  // of which each device sends as many bytes
     Buffer scratch[2] = {Buffer(AllReduceScratch(elements)), Buffer(AllReduceScratch(elements))};
-    MOAI_ASSIGN_OR_RETURN(const double reduce, pair.BestSeconds([&](Communicator& device) {
-      const uint32_t rank = device.rank();
-      return device.AllReduce(
-          Both(), part[rank].begin, part[rank].begin, elements, Dtype::kF32, ReduceKind::kSum,
-          absl::MakeSpan(scratch[rank].begin, size_t(AllReduceScratch(elements))));
-    }));
+    MOAI_ASSIGN_OR_RETURN(
+        const double reduce, pair.BestSeconds(kLargeCalls, [&](Communicator& device) {
+          const uint32_t rank = device.rank();
+          return device.AllReduce(
+              Both(), part[rank].begin, part[rank].begin, elements, Dtype::kF32, ReduceKind::kSum,
+              absl::MakeSpan(scratch[rank].begin, size_t(AllReduceScratch(elements))));
+        }));
     const double latency = link.latency_us * 1e-6;
     const auto rate = [&](double seconds, double steps) {
       return double(bytes) / std::max(seconds - steps * latency, seconds / 10) / 1e9;
