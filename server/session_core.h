@@ -50,6 +50,7 @@ struct SessionLimits {
 };
 
 struct SessionSettings {
+  std::string label;                   // of the session, for the log
   std::vector<DeviceProfile> devices;  // leased to the session, by rank
   // How many of them each executor has, in order. Empty: one executor has all.
   std::vector<size_t> executors;
@@ -165,6 +166,8 @@ class SessionCore {
   void Load(const std::vector<DeviceGraph>& parts, const RegisteredGraph* client_graph,
             LoadedParts& loaded);
   void Unload(const LoadedParts& loaded);
+  // Before the execution of a program is sent: what it will take and send. At debug level only.
+  void LogExecution(const LoadedParts& loaded, const std::vector<StepMemory>& memory) const;
 
   // session_region.cc: two steps that are planned as one.
   // Before a message is taken: ends a region, or runs its late part, where the message is about

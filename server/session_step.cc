@@ -310,6 +310,7 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
 }
 
 void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
+  LogExecution(graph.planned->loaded, graph.planned->plan->memory);
   RecordResults(step, graph);
   if (!command_.has_execute()) command_.Clear();
   proto::Execute* execute = command_.mutable_execute();

@@ -78,30 +78,36 @@ bool PartitionFacts::ThroughWhole(const Placement& from, const Placement& to) co
 
 void PartitionFacts::FindPhases() {
   phases_.resize(graph().nodes.size());
+  producer_.assign(graph().values.size(), PartitionedGraph::kNoSource);
   made_.resize(graph().values.size());
   joined_.assign(graph().values.size(), false);
   std::vector<uint32_t> ready(graph().values.size(), 0);  // phase of each value
   for (size_t i = 0; i < graph().inputs.size(); ++i) {
     made_[graph().inputs[i].value] = OfGraphInput(i);
   }
-  const auto use = [&](ValueId value, const Placement& want) {
+  // What a node that is split along time makes whole, every micro-batch makes.
+  std::vector<bool> whole_in_loop(graph().values.size(), false);
+  const auto use = [&](ValueId value, const Placement& want, bool in_loop) {
     const bool joined = ThroughWhole(made_[value], want);
     if (joined) joined_[value] = true;
-    return ready[value] + (joined ? 1 : 0);
+    const bool after_loop = joined || (whole_in_loop[value] && !in_loop);
+    return ready[value] + (after_loop ? 1 : 0);
   };
   for (uint32_t node = 0; node < graph().nodes.size(); ++node) {
     const Node& n = graph().nodes[node];
     for (size_t i = 0; i < n.inputs.size(); ++i) {
-      phases_[node] = std::max(phases_[node], use(n.inputs[i], InputOf(node, i)));
+      phases_[node] = std::max(phases_[node], use(n.inputs[i], InputOf(node, i), InLoop(node)));
     }
     for (uint32_t i = 0; i < n.output_count; ++i) {
       ready[n.first_output + i] = phases_[node];
+      producer_[n.first_output + i] = node;
       made_[n.first_output + i] = OutputOf(node, i);
+      whole_in_loop[n.first_output + i] = InLoop(node) && !SplitInTime(made_[n.first_output + i]);
     }
     last_phase_ = std::max(last_phase_, phases_[node]);
   }
   for (size_t i = 0; i < graph().outputs.size(); ++i) {
-    use(graph().outputs[i].value, OfGraphOutput(i));
+    use(graph().outputs[i].value, OfGraphOutput(i), /*in_loop=*/false);
   }
 }
 

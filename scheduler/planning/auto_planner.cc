@@ -198,9 +198,9 @@ class AutoPlanner : public Planner {
     std::string advice;
     for (const PlannedSize& size : request.larger) {
       if (size.devices <= search.devices && size.memory_bytes <= search.memory_bytes) continue;
-      const std::vector<DeviceProfile> devices(
-          size_t(size.devices),
-          DeviceProfile{request.devices[0].kind, size.memory_bytes, request.devices[0].threads});
+      DeviceProfile like = request.devices[0];
+      like.memory_bytes = size.memory_bytes;
+      const std::vector<DeviceProfile> devices(size_t(size.devices), like);
       const Cluster cluster = LocalCluster(devices);
       SearchRequest larger = search;
       larger.cluster = &cluster;

@@ -1,5 +1,6 @@
 // Each kind of parallelism for real: a stated plan on 8 devices in 4 workers gives the steps of one
 // device.
+#include <iostream>
 #include <map>
 #include <memory>
 #include <ostream>
@@ -10,12 +11,15 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/end_to_end/cluster.h"
+#include "tests/end_to_end/step_accounts.h"
 #include "tests/parallel/training_run.h"
 
 namespace moai {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Key;
 
 struct Case {
   std::string name;
@@ -26,6 +30,24 @@ struct Case {
 };
 
 void PrintTo(const Case& one, std::ostream* out) { *out << one.plan; }
+
+// Kinds of collectives that cannot be missing.
+std::vector<std::string> Sends(const std::string& name) {
+  static const auto* kinds = new std::map<std::string, std::vector<std::string>>{
+      {"Data", {"all_reduce"}},
+      {"Tensor", {"all_reduce"}},
+      {"Sequence", {"reduce_scatter", "all_gather"}},
+      {"Context", {"all_to_all"}},
+      {"OptimizerState", {"reduce_scatter", "all_gather"}},
+      {"ShardedGradients", {"reduce_scatter", "all_gather"}},
+      {"ShardedParameters", {"reduce_scatter", "all_gather"}},
+      {"Pipeline", {"send", "recv"}},
+      {"InterleavedPipeline", {"send", "recv"}},
+      {"PipelineOfEverything", {"send", "recv", "reduce_scatter", "all_gather"}},
+      {"Everything", {"reduce_scatter", "all_gather"}}};
+  const auto found = kinds->find(name);
+  return found == kinds->end() ? std::vector<std::string>() : found->second;
+}
 
 class ForcedPlansTest : public ::testing::TestWithParam<Case> {
  protected:
@@ -45,10 +67,12 @@ TEST_P(ForcedPlansTest, AgreesWithOneDevice) {
   const TrainingRun run = {.model = GetParam().model, .batch = GetParam().batch, .steps = 3};
   const auto& want = OneDevice(run);
   ASSERT_TRUE(want.ok()) << want.status();
-  auto cluster = Cluster::Start({.workers = 4,
-                                 .devices = 2,
-                                 .devices_per_session = 8,
-                                 .server_flags = {absl::StrCat("--force_plan=", GetParam().plan)}});
+  auto cluster = Cluster::Start(
+      {.workers = 4,
+       .devices = 2,
+       .devices_per_session = 8,
+       .server_flags = {absl::StrCat("--force_plan=", GetParam().plan), "--log_level=debug"},
+       .worker_flags = {"--log_level=debug"}});
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   const auto got = TrainSteps(**cluster, run, &*want);
   ASSERT_TRUE(got.ok()) << got.status() << "\n" << (*cluster)->Log();
@@ -57,6 +81,17 @@ TEST_P(ForcedPlansTest, AgreesWithOneDevice) {
   // Of the training step; the graphs that make and restore state are not worth a plan.
   const std::string log = (*cluster)->Log();
   for (const std::string& part : GetParam().chosen) EXPECT_THAT(log, HasSubstr(part));
+  // Memory, collectives and their bytes are what was predicted from the devices' graphs.
+  const absl::StatusOr<CountedSteps> counted = CompareWithPlan(log);
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  std::cout << GetParam().name << ": " << counted->executions << " executions";
+  for (const auto& [kind, calls] : counted->calls) {
+    std::cout << ", " << kind << " " << calls << " times " << counted->bytes.at(kind) << " bytes";
+  }
+  std::cout << std::endl;
+  for (const std::string& kind : Sends(GetParam().name)) {
+    EXPECT_THAT(counted->calls, Contains(Key(kind)));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
