@@ -108,6 +108,8 @@ class GraphRegistry {
   size_t plan_count() const { return plans_.size(); }
   // A name for a program that is none of a graph's.
   uint32_t NewProgramName() { return next_program_++; }
+  // A name under which executors remember slots and scalars, that is none of a graph's.
+  uint32_t NewGraphName() { return next_name_++; }
 
  private:
   struct Key {

@@ -68,12 +68,16 @@ int64_t SessionCore::OtherBytes(const proto::Step& step, const RegisteredGraph& 
     add(step.slots());
   }
   add(step.values());
-  std::sort(bound.begin(), bound.end());
-  bound.erase(std::unique(bound.begin(), bound.end()), bound.end());
+  return BytesBeside(std::move(bound));
+}
+
+int64_t SessionCore::BytesBeside(std::vector<uint64_t> ids) const {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   int64_t most = 0;
   for (size_t device = 0; device < settings_.devices.size(); ++device) {
     int64_t others = objects_.live_bytes(device);
-    for (const uint64_t id : bound) others -= objects_.BytesOn(device, id);
+    for (const uint64_t id : ids) others -= objects_.BytesOn(device, id);
     most = std::max(most, others);
   }
   return most;

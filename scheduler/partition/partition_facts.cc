@@ -78,6 +78,7 @@ bool PartitionFacts::ThroughWhole(const Placement& from, const Placement& to) co
 
 void PartitionFacts::FindPhases() {
   phases_.resize(graph().nodes.size());
+  producer_.assign(graph().values.size(), PartitionedGraph::kNoSource);
   made_.resize(graph().values.size());
   joined_.assign(graph().values.size(), false);
   std::vector<uint32_t> ready(graph().values.size(), 0);  // phase of each value
@@ -99,6 +100,7 @@ void PartitionFacts::FindPhases() {
     }
     for (uint32_t i = 0; i < n.output_count; ++i) {
       ready[n.first_output + i] = phases_[node];
+      producer_[n.first_output + i] = node;
       made_[n.first_output + i] = OutputOf(node, i);
       whole_in_loop[n.first_output + i] = InLoop(node) && !SplitInTime(made_[n.first_output + i]);
     }

@@ -142,7 +142,10 @@ class Partitioner {
     if (stages_ == 1) {
       for (int64_t i = 0; i < micro_batches; ++i) {
         SetMicroBatch(i);
-        for (uint32_t node : nodes) MOAI_RETURN_IF_ERROR(Emit(node));
+        for (uint32_t node : nodes) {
+          recorders_[0]->SetBackward(node > request_.turn);
+          MOAI_RETURN_IF_ERROR(Emit(node));
+        }
       }
       return absl::OkStatus();
     }
@@ -179,10 +182,15 @@ class Partitioner {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
     result.turns.resize(request_.devices.size());
+    result.sources.resize(request_.devices.size());
+    if (request_.sample) result.types.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
       const std::vector<int64_t> devices = recorder.devices();
       const std::vector<NodeTurn> turns = recorder.turns();
+      const std::vector<uint32_t> sources = recorder.sources();
+      std::vector<std::vector<TensorType>> types;
+      if (request_.sample) types = recorder.TakeTypes();
       std::vector<std::vector<DeviceGroup>> groups;
       for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
       std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
@@ -192,7 +200,13 @@ class Partitioner {
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
         result.turns[at] = turns;
+        result.sources[at] = sources;
+        if (request_.sample) result.types[at] = std::move(types[i]);
       }
+    }
+    result.summed.resize(graph_.values.size());
+    for (ValueId value = 0; value < graph_.values.size(); ++value) {
+      result.summed[value] = facts_.summed(value);
     }
     return result;
   }

@@ -29,6 +29,9 @@ struct PipelineCut {
   uint32_t chunks = 1;
   std::vector<uint32_t> chunk_of_node;
   std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives, or kEveryStage
+  // Nodes after this one are of the backward pass, also those that need nothing of it: what is
+  // computed again is computed there.
+  uint32_t turn = UINT32_MAX;
   bool used() const { return stages > 1; }
 };
 
@@ -52,9 +55,11 @@ struct PartitionRequest {
   // term is reduced and scattered as it comes (ZeRO 2). False: whole terms are summed, and the sum
   // is reduced once.
   bool scatter_terms = false;
-  // State that was gathered for a node up to this one is gathered again for those behind it, and in
+  // The last node of the forward pass, where it is known.
+  uint32_t turn = UINT32_MAX;
+  // State that was gathered for a node up to the turn is gathered again for those behind it, and in
   // each micro-batch (ZeRO 3). Otherwise what was gathered stays.
-  std::optional<uint32_t> gather_again_after;
+  bool gather_again = false;
   // For which devices sizes are wanted: all, or some while plans are compared.
   std::vector<int64_t> devices;
   // Record the first micro-batch only, which stands for all: for comparing plans. Requires that
@@ -65,7 +70,7 @@ struct PartitionRequest {
 // When a node of a part runs.
 enum class NodeTurn : uint8_t {
   kOnce,
-  // In each micro-batch. Of a pipeline: on the way to its last chunk, or (kBackward) back.
+  // In each micro-batch: in the forward pass (or where that is not known), or on the way back.
   kMicroBatch,
   kBackward,
 };
@@ -75,6 +80,14 @@ struct PartitionedGraph {
   std::vector<DeviceGraph> parts;
   // By part and node of its structure. In a sample, one micro-batch stands for all.
   std::vector<std::vector<NodeTurn>> turns;
+  // By part and node of its structure: the node of the whole graph that it is of, or for which a
+  // value was moved; kNoSource where a graph input is given out.
+  static constexpr uint32_t kNoSource = UINT32_MAX;
+  std::vector<std::vector<uint32_t>> sources;
+  // Of a sample, by part: of every value.
+  std::vector<std::vector<TensorType>> types;
+  // By value of the whole graph: its micro-batches' terms are summed, and the sum alone is read.
+  std::vector<bool> summed;
 };
 
 // Unimplemented where a strategy asks for a redistribution that does not exist.

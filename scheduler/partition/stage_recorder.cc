@@ -12,7 +12,6 @@ namespace {
 constexpr ValueId kNotYet = UINT32_MAX;
 
 bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
-bool IsPartial(const AxisPlacement& placement) { return placement.kind == PlacementKind::kPartial; }
 
 // Whether something split is whole afterwards.
 bool Gathers(const Placement& from, const Placement& to) {
@@ -99,8 +98,8 @@ absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want)
   }
   MarkNodes(in_loop_);
   const Version* source = Cheapest(value, want);
-  const bool again = facts_.request().gather_again_after.has_value() && facts_.is_state(value) &&
-                     source != nullptr && Gathers(source->where, want);
+  const bool again = facts_.request().gather_again && facts_.is_state(value) && source != nullptr &&
+                     Gathers(source->where, want);
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
   // What is whole along time is made once, by whichever micro-batch needs it first.
   MarkNodes(again ? in_loop_ : facts_.SplitInTime(want));
@@ -223,10 +222,11 @@ absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made
 
 absl::Status StageRecorder::EmitNode(uint32_t node) {
   in_loop_ = facts_.InLoop(node);
-  const bool behind = facts_.request().gather_again_after.value_or(UINT32_MAX) < node;
+  const bool behind = node > facts_.request().turn;
   period_ = 1 + 2 * (in_loop_ ? at_.micro_batch + 1 : 0) + (behind ? 1 : 0);
   const absl::Status status = EmitOne(node);
   MarkNodes(in_loop_);
+  MarkSources(node);
   in_loop_ = false;
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat("node ", node, " (", Name(graph_.nodes[node].op),
@@ -264,7 +264,7 @@ absl::Status StageRecorder::EmitOne(uint32_t node) {
 absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, ValueId id,
                                       bool home) {
   Store(states_[value], where, id);
-  const bool terms = facts_.joined(value) && IsPartial(where[size_t(time_)]);
+  const bool terms = facts_.summed(value);
   if (terms) MOAI_RETURN_IF_ERROR(AddTerm(value, where, id));
   const Placement* want = facts_.first_want(value);
   if (!home || want == nullptr || (terms && !AtLastMicroBatch())) return absl::OkStatus();
@@ -296,6 +296,7 @@ absl::Status StageRecorder::Send(ValueId value, int32_t group) {
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, facts_.made(value)));
   MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {id}, {group}).status());
   MarkNodes(facts_.SplitInTime(facts_.made(value)));
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -307,6 +308,7 @@ absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
                                                            ExtentsOf(value, where)));
   MOAI_RETURN_IF_ERROR(StoreMade(value, where, id, /*home=*/false));
   MarkNodes(facts_.SplitInTime(where));
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -316,6 +318,7 @@ absl::Status StageRecorder::SendSum(ValueId value, int32_t group) {
   MarkNodes(true);
   MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {sum}, {group}).status());
   MarkNodes(false);
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -328,6 +331,7 @@ absl::Status StageRecorder::ReceiveSum(ValueId value, int32_t group) {
                                                            ExtentsOf(value, where)));
   Store(states_[value], where, id);
   MarkNodes(false);
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -352,6 +356,7 @@ absl::Status StageRecorder::AddOutput(size_t index, bool present) {
     }
   }
   MarkNodes(false);
+  MarkSources(facts_.producer(output.value));
   return absl::OkStatus();
 }
 

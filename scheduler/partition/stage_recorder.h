@@ -39,6 +39,8 @@ class PartitionFacts {
   // along time lies inside the parts along the mesh, so that where those change, it changes too.
   bool ThroughWhole(const Placement& from, const Placement& to) const;
 
+  // The node that makes a value; PartitionedGraph::kNoSource of a graph input.
+  uint32_t producer(ValueId value) const { return producer_[value]; }
   // How a value is made.
   const Placement& made(ValueId value) const { return made_[value]; }
   // In which loop over micro-batches, or before it, a node runs.
@@ -46,6 +48,10 @@ class PartitionFacts {
   uint32_t last_phase() const { return last_phase_; }
   // Somebody needs all micro-batches of the value together.
   bool joined(ValueId value) const { return joined_[value]; }
+  // Of which they make the sum.
+  bool summed(ValueId value) const {
+    return joined_[value] && made_[value][size_t(time_)].kind == PlacementKind::kPartial;
+  }
   // How the first reader wants a value of terms along the mesh: null where it takes them as they
   // are, or is another stage. To be met as soon as the value is there, so that what is sent can be
   // on its way while other nodes run.
@@ -71,6 +77,7 @@ class PartitionFacts {
 
   const PartitionRequest& request_;
   const int time_;
+  std::vector<uint32_t> producer_;
   std::vector<Placement> made_;
   std::vector<uint32_t> phases_;  // by node
   uint32_t last_phase_ = 0;
@@ -106,6 +113,10 @@ class StageRecorder {
   // Leaves the recorder empty.
   std::vector<DeviceGraph> Finish(std::vector<std::vector<DeviceGroup>> groups);
   const std::vector<NodeTurn>& turns() const { return turns_; }
+  // By recorded node; see PartitionedGraph.
+  const std::vector<uint32_t>& sources() const { return sources_; }
+  // By device and recorded value. Before Finish; nothing is recorded after it.
+  std::vector<std::vector<TensorType>> TakeTypes() { return builder_.TakeTypes(); }
   const std::vector<int64_t>& devices() const { return at_.devices; }
 
  private:
@@ -141,6 +152,8 @@ class StageRecorder {
   absl::Status EmitOne(uint32_t node);
   // Says of the nodes recorded since the mark before when they run.
   void MarkNodes(bool in_micro_batch);
+  // Says of them for which node they are.
+  void MarkSources(uint32_t node) { sources_.resize(builder_.graph().nodes.size(), node); }
   DeviceExtents ExtentsOf(ValueId value, const Placement& where) const;
 
   const PartitionFacts& facts_;
@@ -153,6 +166,7 @@ class StageRecorder {
   bool backward_ = false;
   int64_t period_ = 1;  // of the node at hand: in which gathered state is kept
   std::vector<NodeTurn> turns_;
+  std::vector<uint32_t> sources_;
 };
 
 }  // namespace moai

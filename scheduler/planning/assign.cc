@@ -72,12 +72,18 @@ class Assigner {
   // every device something, of all dims.
   AxisPlacement SplitOfState(ValueId value) const {
     const Shape& shape = facts_.types()[value].shape;
+    AxisPlacement split;
     for (int dim = 0; dim < shape.rank(); ++dim) {
       for (const FactorPlace& place : facts_.factors().Of(value, dim)) {
-        if (place.count >= policy_.extent) return ShardAt(dim, place);
+        if (place.count < policy_.extent) continue;
+        const RoleId role = facts_.role(place.factor);
+        const bool taken =
+            std::find(policy_.taken.begin(), policy_.taken.end(), role) != policy_.taken.end();
+        if (!taken) return ShardAt(dim, place);
+        if (!IsShard(split)) split = ShardAt(dim, place);
       }
     }
-    return {};
+    return split;
   }
 
   double Bytes(ValueId value) const { return double(facts_.types()[value].bytes()); }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/cost.h"
+#include "scheduler/planning/forward_pass.h"
 #include "scheduler/planning/node_kinds.h"
 
 namespace moai {
@@ -36,6 +37,7 @@ absl::StatusOr<GraphFacts> GraphFacts::Make(const Graph& graph, absl::Span<const
   for (uint32_t node = 0; node < graph.nodes.size(); ++node) {
     ListStrategies(graph, node, types, signatures[node], facts.factors_, facts.strategies_[node]);
   }
+  facts.turn_ = FindForwardPass(graph, types).turn;
   facts.MarkUpdates();
   facts.FindRoles();
   return facts;

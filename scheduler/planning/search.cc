@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
-#include "scheduler/planning/forward_pass.h"
 #include "scheduler/planning/pipeline.h"
 
 namespace moai {
@@ -45,14 +44,16 @@ absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
     if (same) {
       space.graphs_.push_back(space.graphs_[0]);
       space.facts_.push_back(space.facts_[0]);
-      space.turns_.push_back(space.turns_[0]);
+      space.assignments_.push_back(space.assignments_[0]);
+      space.reduced_.push_back(space.reduced_[0]);
       continue;
     }
     MOAI_ASSIGN_OR_RETURN(GraphFacts facts,
                           GraphFacts::Make(graph->graph, graph->sizes, graph->types));
-    space.turns_.push_back(FindForwardPass(graph->graph, graph->types).turn);
     space.graphs_.push_back(std::move(graph));
     space.facts_.push_back(std::make_shared<const GraphFacts>(std::move(facts)));
+    space.assignments_.push_back(std::make_shared<Assignments>());
+    space.reduced_.push_back(ReducedSpace::Make(*space.facts_.back()));
   }
   return space;
 }
@@ -127,14 +128,6 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   return lists;
 }
 
-const AxisAssignment& SearchSpace::AssignmentOf(RecomputeMode mode,
-                                                const AxisPolicy& policy) const {
-  const auto [entry, added] = assignments_.try_emplace(
-      {int(mode), policy.extent, policy.time, policy.roles, int(policy.state)});
-  if (added) entry->second = AssignAxis(*facts_[size_t(mode)], policy);
-  return entry->second;
-}
-
 absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candidate,
                                                          bool sample) const {
   const GraphFacts& facts = *facts_[size_t(candidate.recompute)];
@@ -156,27 +149,7 @@ absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candid
     for (Placement& input : request.inputs) input.push_back({});
     for (Placement& output : request.outputs) output.push_back({});
   }
-  for (size_t axis = 0; axis < candidate.axes.size(); ++axis) {
-    request.mesh.axes.push_back({candidate.axis_names[axis], candidate.axes[axis].extent});
-    const AxisAssignment& assignment = AssignmentOf(candidate.recompute, candidate.axes[axis]);
-    for (size_t i = 0; i < request.inputs.size(); ++i) {
-      request.inputs[i].push_back(assignment.inputs[i]);
-    }
-    for (size_t i = 0; i < request.outputs.size(); ++i) {
-      request.outputs[i].push_back(assignment.outputs[i]);
-    }
-    request.strategies.push_back(assignment.nodes);
-  }
-  if (candidate.micro_batches > 1) {
-    AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
-    request.strategies.push_back(AssignmentOf(candidate.recompute, time).nodes);
-  }
-  for (const AxisPolicy& axis : candidate.axes) {
-    request.scatter_terms |= axis.state >= StateSharding::kGradients;
-    if (axis.state == StateSharding::kParameters) {
-      request.gather_again_after = turns_[size_t(candidate.recompute)];
-    }
-  }
+  AddAxes(facts, candidate, *assignments_[size_t(candidate.recompute)], request);
   // In a sample the first device of each stage stands for the others.
   const int64_t devices = request.mesh.DeviceCount();
   const int64_t step = sample ? devices / candidate.stages : 1;
@@ -191,6 +164,12 @@ absl::StatusOr<StepCost> SearchSpace::EvaluateCandidate(const Candidate& candida
                   {.overlap = request_.overlap,
                    .micro_batches = candidate.micro_batches,
                    .virtual_stages = candidate.virtual_stages});
+}
+
+absl::StatusOr<StepCost> SearchSpace::EstimateCandidate(const Candidate& candidate) const {
+  const std::shared_ptr<ReducedSpace>& reduced = reduced_[size_t(candidate.recompute)];
+  if (reduced == nullptr) return EvaluateCandidate(candidate);
+  return reduced->Evaluate(*request_.cluster, candidate, request_.overlap);
 }
 
 int64_t SearchSpace::BatchPerDevice(const Candidate& candidate) const {

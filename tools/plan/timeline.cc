@@ -120,7 +120,8 @@ struct StageTimes {
 absl::StatusOr<StageTimes> TimesOf(const Cluster& cluster, const PartitionedGraph& partitioned,
                                    size_t stage) {
   const PartitionedGraph alone{.parts = {partitioned.parts[stage]},
-                               .turns = {partitioned.turns[stage]}};
+                               .turns = {partitioned.turns[stage]},
+                               .sources = {partitioned.sources[stage]}};
   MOAI_ASSIGN_OR_RETURN(const StepCost two, Evaluate(cluster, alone, {.micro_batches = 2}));
   MOAI_ASSIGN_OR_RETURN(const StepCost three, Evaluate(cluster, alone, {.micro_batches = 3}));
   StageTimes times;

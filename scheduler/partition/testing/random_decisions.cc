@@ -162,9 +162,8 @@ PartitionRequest RandomDecisions::Draw(const DecisionOptions& options) {
     request.strategies.push_back(Strategies(/*along_mesh=*/false, schedule));
   }
   request.scatter_terms = OneIn(random_, 2);
-  if (OneIn(random_, 2)) {
-    request.gather_again_after = uint32_t(random_() % graph_.nodes.size());
-  }
+  request.gather_again = OneIn(random_, 2);
+  request.turn = uint32_t(random_() % graph_.nodes.size());
   return request;
 }
 
