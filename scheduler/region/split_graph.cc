@@ -111,7 +111,8 @@ class Assignment {
   }
 
   // Nodes of which only late ones take anything become late where that makes no more bytes cross.
-  // Collectives stay: they run beside the other kernels of the early part.
+  // Collectives stay: they run beside the other kernels of the early part. But of a sum that
+  // micro-batches left, the sum itself crosses: it grows in the memory of what crosses.
   void MoveWhereLessCrosses() {
     early_use_.assign(graph_.values.size(), false);
     late_use_.assign(graph_.values.size(), false);
@@ -127,9 +128,13 @@ class Assignment {
     }
   }
 
+  bool IsSum(ValueId value) const {
+    return producer_[value] != kNone && graph_.nodes[producer_[value]].op == Op::kAdd;
+  }
+
   bool MayMove(uint32_t node) const {
     const Node& n = graph_.nodes[node];
-    if (IsCollective(n.op)) return false;
+    if (IsCollective(n.op) && !(n.op == Op::kAllReduce && IsSum(n.inputs[0]))) return false;
     int64_t saved = 0, added = 0;
     for (uint32_t k = 0; k < n.output_count; ++k) {
       const ValueId value = n.first_output + k;
