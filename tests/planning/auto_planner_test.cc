@@ -35,8 +35,8 @@ CapturedGraph FirstStep(const CapturedStep& step, const std::vector<TensorType>&
   for (const Node& node : graph.nodes) {
     std::vector<ValueId> inputs;
     for (ValueId input : node.inputs) inputs.push_back(copies[input]);
-    const ValueId first = *builder.AddNode(node.op, inputs, node.attributes,
-                                           Extents(node, step.sizes), node.numbers);
+    const ValueId first =
+        *builder.AddNode(node.op, inputs, node.attributes, Extents(node, step.sizes), node.numbers);
     for (uint32_t k = 0; k < node.output_count; ++k) copies[node.first_output + k] = first + k;
   }
   for (const Output& output : graph.outputs) {
@@ -55,8 +55,7 @@ TEST(AutoPlanner, LooksAtPlansOfEachSortBeforeItRefuses) {
                                       .heads = 4,
                                       .kv_heads = 2,
                                       .sequence = 16};
-  const CapturedStep step =
-      *models::CaptureModel("small", config, 512, {.autocast = std::nullopt});
+  const CapturedStep step = *models::CaptureModel("small", config, 512, {.autocast = std::nullopt});
   const CapturedGraph first = FirstStep(step, *InferGraph(*step.graph, step.sizes));
   std::vector<DeviceProfile> devices;
   for (uint64_t i = 0; i < 16; ++i) {
