@@ -71,7 +71,9 @@ void StageRecorder::Store(State& state, const Placement& where, ValueId id) {
   if (version == nullptr) {
     state.versions.push_back({where, {}});
     version = &state.versions.back();
-    version->ids.resize(facts_.SplitInTime(where) ? size_t(at_.micro_batches) : 1, kNotYet);
+    // In a sample the first micro-batch is the only one.
+    const bool several = facts_.SplitInTime(where) && !facts_.request().sample;
+    version->ids.resize(several ? size_t(at_.micro_batches) : 1, kNotYet);
   }
   version->ids[Slot(where)] = id;
 }
