@@ -295,9 +295,10 @@ absl::Status Recorder::MarkStep() {
   const Location& at = cut->location;
   options_.warn(absl::StrCat(
       "[warning] ", at.line() > 0 ? absl::StrCat(at.file_name(), ":", at.line(), ": ") : "",
-      "a read in the middle of the training step makes the step wait and plans it in two parts; ",
+      "a read in the middle of the training step makes the step wait and sends it in two parts; ",
       cut->values_used, " values (", cut->bytes_used,
-      " bytes) are stored in between. Read after Backward() and the optimizer's Step() instead"));
+      " bytes) may have to be stored in between. Read after Backward() and the optimizer's Step() "
+      "instead"));
   return absl::OkStatus();
 }
 

@@ -39,6 +39,8 @@ ABSL_FLAG(double, clip, 1.0, "bound on the norm of all gradients; 0: none");
 ABSL_FLAG(double, dropout, 0, "probability of dropping an element");
 ABSL_FLAG(std::string, dtype, "f32", "f32, or bf16: mixed precision with f32 weights");
 ABSL_FLAG(int64_t, log_every, 10, "read and print the loss every so many steps");
+ABSL_FLAG(bool, read_first, false,
+          "read losses before the backward pass, as programs do that log them there");
 ABSL_FLAG(uint64_t, seed, 1, "of weights, batches, dropout and samples");
 ABSL_FLAG(int64_t, sample, 160, "bytes to sample at the end");
 ABSL_FLAG(double, temperature, 0.7, "of sampling; 0: always the likeliest byte");
@@ -107,6 +109,7 @@ absl::StatusOr<Losses> Train(models::Llama& model, const ByteText& text) {
   const int64_t batch_size = absl::GetFlag(FLAGS_batch);
   const int64_t sequence = model.config().sequence;
   const int64_t log_every = absl::GetFlag(FLAGS_log_every);
+  const bool read_first = absl::GetFlag(FLAGS_read_first);
   const double clip = absl::GetFlag(FLAGS_clip);
   const double peak = absl::GetFlag(FLAGS_learning_rate);
   const std::vector<nn::NamedTensor> parameters = model.NamedParameters();
@@ -130,18 +133,22 @@ absl::StatusOr<Losses> Train(models::Llama& model, const ByteText& text) {
       loss = model.Loss(Tensor::FromData(batch.ids, {batch_size, sequence}),
                         Tensor::FromData(batch.labels, {batch_size, sequence}));
     }
+    const bool log = step == 0 || (step + 1) % log_every == 0 || step + 1 == steps;
+    double value = 0;
+    const auto read = [&]() -> absl::Status {
+      const Progress progress("waiting for the accelerator", 1);
+      MOAI_ASSIGN_OR_RETURN(value, loss.Item());
+      return absl::OkStatus();
+    };
+    if (log && read_first) MOAI_RETURN_IF_ERROR(read());
     MOAI_RETURN_IF_ERROR(loss.Backward());
     optim::StepOptions options = {.release_gradients = true};
     if (clip > 0) options.gradient_scale = optim::ClipGradientNorm(parameters, clip).scale;
     MOAI_RETURN_IF_ERROR(optimizer.Step(options));
     ++steps_since;
-    if (step != 0 && (step + 1) % log_every != 0 && step + 1 != steps) continue;
+    if (!log) continue;
 
-    double value = 0;
-    {
-      const Progress progress("waiting for the accelerator", 1);
-      MOAI_ASSIGN_OR_RETURN(value, loss.Item());
-    }
+    if (!read_first) MOAI_RETURN_IF_ERROR(read());
     const double duration = SecondsSince(begin) / static_cast<double>(steps_since);
     absl::PrintF("[Step %d/%d] | Loss: %.5f | Duration: %.3f | Throughput: %.2f tokens/sec\n",
                  step + 1, steps, value, duration,

@@ -34,7 +34,8 @@ class Assignments {
   const AxisAssignment& Of(const GraphFacts& facts, const AxisPolicy& policy);
 
  private:
-  std::map<std::tuple<int64_t, bool, std::vector<RoleId>, int>, AxisAssignment> known_;
+  std::map<std::tuple<int64_t, bool, std::vector<RoleId>, int, std::vector<RoleId>>, AxisAssignment>
+      known_;
 };
 
 // Adds the candidate's axes and time to a request for the facts' graph. Stages are the caller's.

@@ -20,12 +20,15 @@ StepCost CostOfStages(const Cluster& cluster, absl::Span<const StageCost> stages
     slowest = std::max(slowest, own.micro_batch);
     once = std::max(once, own.once);
     all_once += own.once;
-    // Activations of several micro-batches are alive on a stage at once.
     const int64_t chunks = count * options.virtual_stages;
     const int64_t in_flight = count == 1 ? 1
                                          : std::min(options.micro_batches * options.virtual_stages,
                                                     MicroBatchesInFlight(count, chunks, stage));
-    own.cost.temporaries = own.cost.temporaries * in_flight / options.virtual_stages;
+    // What goes from the forward to the backward pass is there for each micro-batch on its way
+    // through a chunk; for one through all chunks it is counted.
+    const double extra = double(std::max<int64_t>(0, in_flight - options.virtual_stages));
+    own.cost.temporaries += int64_t(
+        std::max(own.most, own.loop + extra * own.crossing / double(options.virtual_stages)));
     total.compute = std::max(total.compute, own.cost.compute);
     total.communication = std::max(total.communication, own.cost.communication);
     total.flops = std::max(total.flops, own.cost.flops);

@@ -11,7 +11,7 @@ namespace {
 // A part as it stands, on a device of its own.
 StepCost CostOf(CapturedGraph captured) {
   PartitionedGraph partitioned;
-  partitioned.in_micro_batch = {std::vector<bool>(captured.graph.nodes.size(), false)};
+  partitioned.turns = {std::vector<NodeTurn>(captured.graph.nodes.size(), NodeTurn::kOnce)};
   partitioned.sources = {
       std::vector<uint32_t>(captured.graph.nodes.size(), PartitionedGraph::kNoSource)};
   partitioned.parts.push_back(

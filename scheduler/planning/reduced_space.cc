@@ -181,6 +181,8 @@ absl::StatusOr<const StageSample*> ReducedSpace::SampleOf(const Cluster& cluster
   request.outputs.resize(reduced_.graph.outputs.size());
   request.devices = {0};
   AddAxes(*facts_, mapped, assignments_, request);
+  const Node& turn = whole_.graph().nodes[whole_.turn()];
+  request.turn = reduced_.producer[reduced_.stands_for[turn.first_output]];
   auto sampled = std::make_unique<Sampled>();
   sampled->candidate = candidate;
   MOAI_ASSIGN_OR_RETURN(sampled->partitioned, Partition(request));
@@ -214,7 +216,12 @@ absl::StatusOr<StepCost> ReducedSpace::Evaluate(const Cluster& cluster, const Ca
       own.cost.sent_bytes += repeats * transfer.count * bytes / 2;
     }
     // What came from the chunk before is needed again in the backward pass.
-    if (transfer.forward) stages[transfer.to].cost.temporaries += int64_t(transfer.count * bytes);
+    if (transfer.forward) {
+      StageCost& to = stages[transfer.to];
+      to.most += transfer.count * bytes;
+      to.loop += transfer.count * bytes;
+      if (often) to.crossing += transfer.count * bytes;
+    }
   }
   return CostOfStages(cluster, stages,
                       {.overlap = overlap,

@@ -64,7 +64,8 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   const double total = facts.total_flops();
   const size_t nodes = facts.graph().nodes.size();
   // Nothing heavy is to be split along what comes with the step.
-  const bool tensor = !data && request_.constraints.sequence >= 0;
+  const bool tensor =
+      !data && (request_.constraints.sequence == 0 || request_.constraints.sequence == 1);
   std::vector<RoleId> seeds;
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
@@ -113,6 +114,12 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
       longer.push_back(role);
       add(std::move(longer));
     }
+  }
+  if (const int fixed = request_.constraints.experts; !data && fixed >= 0) {
+    const auto other = [&](const RoleList& list) {
+      return facts.roles()[list[0]].own_weights != (fixed == 1);
+    };
+    lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
   }
   if (const int fixed = request_.constraints.sequence; !data && fixed >= 0) {
     const auto other = [&](const RoleList& list) { return SequenceSplit(facts, list) != fixed; };

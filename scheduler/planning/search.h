@@ -39,8 +39,11 @@ struct SearchConstraints {
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
   // What the model axis splits of that which comes with each step: 0, nothing (tensor
-  // parallelism); 1, light nodes (sequence parallelism).
+  // parallelism); 1, light nodes (sequence parallelism); 2, heavy ones too (context parallelism).
   int sequence = -1;
+  // Whether the model axis splits first what has weights of its own at each position (expert
+  // parallelism): 0 or 1.
+  int experts = -1;
 };
 
 struct SearchRequest {

@@ -19,7 +19,7 @@ namespace {
 constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelective,
                                     RecomputeMode::kFull};
 constexpr StateSharding kStates[] = {StateSharding::kNone, StateSharding::kOptimizer,
-                                     StateSharding::kParameters};
+                                     StateSharding::kGradients, StateSharding::kParameters};
 constexpr int64_t kChunks[] = {1, 2, 4, 8};
 // How many lists go through every mesh.
 constexpr size_t kDataLists = 2, kModelLists = 3;
@@ -113,6 +113,11 @@ class SearchRun {
              (request_.most_nodes > 0 && m > 1 && m * nodes > request_.most_nodes);
     });
     return counts;
+  }
+
+  bool MayHaveMicroBatches(const Base& base, RecomputeMode mode) const {
+    const std::vector<int64_t> counts = MicroBatches(base, mode);
+    return !counts.empty() && counts.back() > 1;
   }
 
   Candidate Make(const Base& base, RecomputeMode mode, StateSharding state, int64_t micro_batches,
@@ -222,6 +227,10 @@ class SearchRun {
       for (StateSharding state : kStates) {
         if (fixed_.state >= 0 && fixed_.state != int(state)) continue;
         if (base.shape.data == 1 && state != StateSharding::kNone && fixed_.state < 0) continue;
+        // Without micro-batches there are no sums of gradients that could lie in parts.
+        if (state == StateSharding::kGradients && fixed_.state < 0 &&
+            !MayHaveMicroBatches(base, mode))
+          continue;
         // What fits in the fastest form is not made faster by saving memory.
         if (TryMicroBatches(base, mode, state)) return;
       }

@@ -20,6 +20,10 @@ struct StageCost {
   StepCost cost;  // of all micro-batches, but for `seconds`
   double micro_batch = 0;
   double once = 0;
+  // Bytes beside state and what comes with the step: the most at once where micro-batches do not
+  // count; during them, with one on its way; of that, what goes from its forward to its backward
+  // pass.
+  double most = 0, loop = 0, crossing = 0;
 };
 
 // How many nodes and graph inputs of a stage one of the sampled graph stands for, by their
@@ -28,6 +32,8 @@ struct StageWeights {
   std::vector<float> nodes;
   std::vector<float> inputs;
 };
+
+struct Clock;
 
 // Immutable once made. What it is made of outlives it.
 class StageSample {
@@ -45,7 +51,7 @@ class StageSample {
 
   // Bytes of a value of the sampled graph on a device, as it is made.
   int64_t MadeBytes(ValueId value) const;
-  // Whether the node that makes it belongs to a micro-batch.
+  // Whether each micro-batch makes it, and it is read as it is made.
   bool MadeInMicroBatch(ValueId value) const;
 
  private:
@@ -70,9 +76,20 @@ class StageSample {
   void FindKernels();
   void Schedule(bool micro_batch_only);
   void CostKernel(uint32_t group, Kernel& kernel) const;
+  double RunCollective(uint32_t group, double start, Clock& clock);
+  double SecondsInBucket(const Node& node, bool queued, Clock& clock) const;
+  double CollectiveBytes(const Node& node) const;
+  bool InMicroBatch(uint32_t group) const {
+    return partitioned_.turns[part_][groups_.groups[group].back()] != NodeTurn::kOnce;
+  }
+  void FindEarly();
   void FindLives();
   StageCost Sum(const StageWeights* weights) const;
-  double MostAlive(const StageWeights* weights) const;
+  void SumMemory(const StageWeights* weights, StageCost& stage) const;
+  // Of the lives that count, between two kernels.
+  template <typename Counts>
+  double MostAlive(const StageWeights* weights, uint32_t first, uint32_t end,
+                   const Counts& counts) const;
   ReducedGraph::Place PlaceOf(uint32_t source) const;
 
   const Cluster& cluster_;
@@ -84,6 +101,8 @@ class StageSample {
   const ReducedGraph* const reduced_;
   const KernelGroups groups_;
   std::vector<GroupShape> shapes_;
+  std::vector<bool> state_;        // by value: state, or made of it alone
+  std::vector<bool> early_;        // by group: makes such values
   std::vector<Kernel> kernels_;    // by group
   std::vector<Life> lives_;        // by their first kernel
   std::vector<uint32_t> deaths_;   // lives by their last kernel

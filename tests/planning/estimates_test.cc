@@ -87,7 +87,7 @@ TEST(Estimates, OfOneStageAreThoseOfTheWhole) {
                      .micro_batches = micro_batches,
                      .state = state,
                      .recompute = recompute},
-                    0.015, 0.02);
+                    0.02, 0.02);
           }
         }
       }
