@@ -67,13 +67,15 @@ Placement PartitionFacts::OfGraphOutput(size_t output) const {
 }
 
 bool PartitionFacts::ThroughWhole(const Placement& from, const Placement& to) const {
-  if (!SplitInTime(from)) return false;
-  if (!(from[size_t(time_)] == to[size_t(time_)])) return true;
-  if (from[size_t(time_)].kind != PlacementKind::kShard) return false;
+  return SplitInTime(from) && !(from[size_t(time_)] == to[size_t(time_)]);
+}
+
+Placement PartitionFacts::OpenInTime(const Placement& where) const {
+  Placement open = where;
   for (size_t axis = 0; axis < size_t(time_); ++axis) {
-    if ((from[axis] == from[size_t(time_)]) != (to[axis] == to[size_t(time_)])) return true;
+    if (where[axis] == where[size_t(time_)]) open[axis] = {};
   }
-  return false;
+  return open;
 }
 
 void PartitionFacts::FindPhases() {

@@ -96,7 +96,7 @@ class Move {
   // Whether every axis before `axis` splits the factor now exactly if it shall in the end, and no
   // axis behind it does now: then `axis` may be added, or taken away, as the innermost.
   bool Innermost(int axis, const AxisPlacement& factor) const {
-    for (int other = 0; other < int(now_.size()); ++other) {
+    for (int other = 0; other < at_.axes(); ++other) {
       if (Overlap(now_[other], factor)) return false;
       if (other == axis) continue;
       const bool splits = now_[other] == factor;
@@ -131,8 +131,8 @@ class Move {
   bool MayExchange(int axis) const {
     if (!IsShard(to_[axis]) || now_[axis] == to_[axis]) return false;
     if (!Innermost(axis, to_[axis])) return false;
-    for (int other = 0; other < int(now_.size()); ++other) {
-      if (other > axis && now_[other] == now_[axis]) return false;
+    for (int other = axis + 1; other < at_.axes(); ++other) {
+      if (now_[other] == now_[axis]) return false;
     }
     return true;
   }
@@ -256,12 +256,15 @@ class Move {
 LocalRange RangeOf(const AxisPlacement& factor, const Placement& placement, int axes,
                    const Coordinates& at, size_t device) {
   LocalRange range{0, factor.count};
-  for (int axis = 0; axis < axes; ++axis) {
-    if (!(placement[axis] == factor)) continue;
+  const auto split = [&](int axis) {
+    if (!(placement[size_t(axis)] == factor)) return;
     const int64_t parts = at.extent(axis), part = at.at(device, axis);
     range.begin += PartBegin(range.count, parts, part);
     range.count = PartOf(range.count, parts, part);
-  }
+  };
+  const int time = at.axes();
+  if (int(placement.size()) > time) split(time);
+  for (int axis = 0; axis < std::min(axes, time); ++axis) split(axis);
   return range;
 }
 

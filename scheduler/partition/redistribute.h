@@ -35,8 +35,9 @@ struct LocalRange {
   int64_t count = 0;
 };
 
-// What is left of a factor after those of the first `axes` axes that split it. The placement has an
-// entry for each axis of the coordinates, time last.
+// What is left of a factor after time and those of the first `axes` axes of the mesh that split it:
+// each axis of the mesh splits what a micro-batch has. The placement has an entry for each axis of
+// the coordinates, and may have one for time behind them.
 LocalRange RangeOf(const AxisPlacement& factor, const Placement& placement, int axes,
                    const Coordinates& at, size_t device);
 
@@ -44,7 +45,8 @@ LocalRange RangeOf(const AxisPlacement& factor, const Placement& placement, int 
 Shape LocalShapeAt(const Shape& whole, const Placement& placement, const Coordinates& at,
                    size_t device);
 
-// Splits the local tensor along `axis` (which may be time) at `target`, which is a Shard.
+// Splits the local tensor along `axis` at `target`, which is a Shard. The axis may be time where no
+// axis of the mesh splits the same factor.
 absl::StatusOr<ValueId> SliceLocally(DevicesBuilder& builder, ValueId value, const Shape& whole,
                                      const Placement& from, int axis, const AxisPlacement& target,
                                      const Coordinates& at);

@@ -123,10 +123,14 @@ absl::StatusOr<ValueId> StageRecorder::Make(ValueId value, const Placement& want
     return absl::InternalError(absl::StrCat("value ", value, " is wanted as ",
                                             ToString(want[size_t(time_)]), " along time"));
   }
-  Placement whole = want;
+  const Placement open = facts_.OpenInTime(want);
+  Placement whole = open;
   whole[size_t(time_)] = {};
   MOAI_ASSIGN_OR_RETURN(const ValueId all, Get(value, whole));
-  return SliceLocally(builder_, all, facts_.whole(value), whole, time_, want[size_t(time_)], at_);
+  MOAI_ASSIGN_OR_RETURN(
+      const ValueId micro_batch,
+      SliceLocally(builder_, all, facts_.whole(value), whole, time_, want[size_t(time_)], at_));
+  return Redistribute(builder_, micro_batch, facts_.whole(value), open, want, at_);
 }
 
 // What is there already and costs least to move, without micro-batches being put together.
@@ -156,10 +160,11 @@ absl::Status StageRecorder::Join(ValueId value) {
     return absl::InternalError(absl::StrCat("value ", value, " is not there"));
   }
   const Version made = state.versions[0];
-  Placement whole = facts_.SumPlace(value);
+  const bool parts = IsShard(made.where[size_t(time_)]);
+  Placement whole = parts ? facts_.OpenInTime(made.where) : facts_.SumPlace(value);
   whole[size_t(time_)] = {};
   ValueId id = state.sum;
-  if (IsShard(made.where[size_t(time_)])) {
+  if (parts) {
     MOAI_ASSIGN_OR_RETURN(id, Concat(value, made));
   }
   if (id == kNotYet) {
@@ -181,8 +186,12 @@ DeviceExtents StageRecorder::ExtentsOf(ValueId value, const Placement& where) co
 // Micro-batches of a sample are alike: the first repeated has the type of all, which is what
 // counts.
 absl::StatusOr<ValueId> StageRecorder::RepeatSample(ValueId value, const Version& made) {
-  MOAI_ASSIGN_OR_RETURN(const ValueId view, ViewAround(builder_, made.ids[0], facts_.whole(value),
-                                                       made.where, time_, at_));
+  const Placement open = facts_.OpenInTime(made.where);
+  const Shape& shape_of_all = facts_.whole(value);
+  MOAI_ASSIGN_OR_RETURN(const ValueId piece,
+                        Redistribute(builder_, made.ids[0], shape_of_all, made.where, open, at_));
+  MOAI_ASSIGN_OR_RETURN(const ValueId view,
+                        ViewAround(builder_, piece, shape_of_all, open, time_, at_));
   DeviceExtents one, all;
   for (size_t device = 0; device < builder_.devices(); ++device) {
     const Shape& shape = builder_.shape(view, device);
@@ -191,10 +200,9 @@ absl::StatusOr<ValueId> StageRecorder::RepeatSample(ValueId value, const Version
   }
   MOAI_ASSIGN_OR_RETURN(ValueId id, builder_.AddNode(Op::kReshape, {view}, {4}, one));
   MOAI_ASSIGN_OR_RETURN(id, builder_.AddNode(Op::kBroadcast, {id}, {4, 0, 1, 2, 3}, all));
-  Placement whole = made.where;
+  Placement whole = open;
   whole[size_t(time_)] = {};
-  return builder_.AddNode(Op::kReshape, {id}, {facts_.whole(value).rank()},
-                          ExtentsOf(value, whole));
+  return builder_.AddNode(Op::kReshape, {id}, {shape_of_all.rank()}, ExtentsOf(value, whole));
 }
 
 absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made) {
@@ -202,14 +210,16 @@ absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made
   const AxisPlacement& factor = made.where[size_t(time_)];
   const Shape& shape = facts_.whole(value);
   const bool plain = factor.outer == 1;
+  const Placement open = facts_.OpenInTime(made.where);
   const int64_t micro_batch = at_.micro_batch;
   std::vector<ValueId> pieces;
   for (int64_t i = 0; i < at_.micro_batches; ++i) {
     ValueId piece = made.ids[size_t(i)];
     if (piece == kNotYet) return absl::InternalError("a micro-batch is missing");
     at_.micro_batch = i;
+    MOAI_ASSIGN_OR_RETURN(piece, Redistribute(builder_, piece, shape, made.where, open, at_));
     if (!plain) {
-      MOAI_ASSIGN_OR_RETURN(piece, ViewAround(builder_, piece, shape, made.where, time_, at_));
+      MOAI_ASSIGN_OR_RETURN(piece, ViewAround(builder_, piece, shape, open, time_, at_));
     }
     pieces.push_back(piece);
   }
@@ -217,7 +227,7 @@ absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made
   MOAI_ASSIGN_OR_RETURN(const ValueId joined,
                         builder_.AddNode(Op::kConcat, pieces, {plain ? factor.dim : 1}));
   if (plain) return joined;
-  Placement whole = made.where;
+  Placement whole = open;
   whole[size_t(time_)] = {};
   return builder_.AddNode(Op::kReshape, {joined}, {shape.rank()}, ExtentsOf(value, whole));
 }

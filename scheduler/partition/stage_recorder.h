@@ -35,12 +35,15 @@ class PartitionFacts {
   bool SplitInTime(const Placement& where) const {
     return where[time_].kind != PlacementKind::kReplicate;
   }
-  // Whether micro-batches must be put together on the way from one placement to another: a part
-  // along time lies inside the parts along the mesh, so that where those change, it changes too.
+  // Whether micro-batches must be put together on the way from one placement to another.
   bool ThroughWhole(const Placement& from, const Placement& to) const;
 
   // The node that makes a value; PartitionedGraph::kNoSource of a graph input.
   uint32_t producer(ValueId value) const { return producer_[value]; }
+  // The same without parts along the mesh of what is split along time. Axes of the mesh split what
+  // a micro-batch has: these parts of several micro-batches do not stand together in the whole.
+  Placement OpenInTime(const Placement& where) const;
+
   // How a value is made.
   const Placement& made(ValueId value) const { return made_[value]; }
   // In which loop over micro-batches, or before it, a node runs.

@@ -18,7 +18,8 @@ struct Pass {
 
 class Numbering {
  public:
-  Numbering(const Graph& graph, std::vector<ValueRow> rows, size_t least)
+  Numbering(const Graph& graph, absl::Span<const TensorType> types, std::vector<ValueRow> rows,
+            size_t least)
       : graph_(graph), rows_(std::move(rows)) {
     for (ValueRow& row : rows_) row = LongestOrdered(row);
     std::erase_if(rows_, [&](const ValueRow& row) { return row.size() < least; });
@@ -30,12 +31,16 @@ class Numbering {
       const Node& node = graph.nodes[i];
       for (uint32_t k = 0; k < node.output_count; ++k) producer_[node.first_output + k] = i;
     }
+    FindAlive(types);
   }
 
   RepeatedBlocks Run() {
     for (size_t row = 0; row < rows_.size(); ++row) JoinPass(row);
     block_.assign(graph_.values.size(), kUnplaced);
-    for (const Pass& pass : passes_) Place(pass);
+    for (Pass& pass : passes_) {
+      BeginWhereNarrow(pass);
+      Place(pass);
+    }
     return Window();
   }
 
@@ -82,6 +87,46 @@ class Numbering {
       return;
     }
     passes_.push_back({Backwards(rows_[row]), ordered, {row}, {1}});
+  }
+
+  void FindAlive(absl::Span<const TensorType> types) {
+    std::vector<ValueId> last(graph_.values.size(), 0);
+    for (const Node& node : graph_.nodes) {
+      for (ValueId input : node.inputs) last[input] = node.first_output;
+    }
+    std::vector<int64_t> dies(graph_.values.size() + 1, 0);
+    int64_t alive = 0;
+    for (ValueId value = 0; value < graph_.values.size(); ++value) {
+      alive_.push_back(alive);
+      if (producer_[value] != kNoNode && last[value] > value) {
+        alive += types[value].bytes();
+        dies[last[value]] += types[value].bytes();
+      }
+      alive -= dies[value];
+    }
+  }
+
+  // Takes as reference the row whose middle value is made when least is alive.
+  void BeginWhereNarrow(Pass& pass) {
+    const size_t middle = pass.reference.size() / 2;
+    if (middle + 1 >= pass.reference.size()) return;
+    const ValueId begin = pass.reference[middle], end = pass.reference[middle + 1];
+    size_t best = pass.rows.size();
+    ValueId at = 0;
+    for (size_t k = 0; k < pass.rows.size(); ++k) {
+      for (ValueId value : rows_[pass.rows[k]]) {
+        if (value < begin || value >= end || producer_[value] == kNoNode) continue;
+        if (graph_.nodes[producer_[value]].first_output != value) continue;
+        if (best < pass.rows.size() && alive_[value] >= alive_[at]) continue;
+        best = k;
+        at = value;
+      }
+    }
+    if (best == pass.rows.size()) return;
+    pass.reference = InOrder(rows_[pass.rows[best]]);
+    for (size_t k = 0; k < pass.rows.size(); ++k) {
+      pass.starts[k] = StartIn(pass, InOrder(rows_[pass.rows[k]]));
+    }
   }
 
   // Block of a row's i-th value, by the pass's own count.
@@ -140,14 +185,16 @@ class Numbering {
   const Graph& graph_;
   std::vector<ValueRow> rows_;
   std::vector<uint32_t> producer_;  // by value
+  std::vector<int64_t> alive_;      // by value: bytes that nodes made, just before it is made
   std::vector<Pass> passes_;
   std::vector<int32_t> block_;  // by value
 };
 
 }  // namespace
 
-RepeatedBlocks NumberBlocks(const Graph& graph, std::vector<ValueRow> rows, size_t least) {
-  return Numbering(graph, std::move(rows), least).Run();
+RepeatedBlocks NumberBlocks(const Graph& graph, absl::Span<const TensorType> types,
+                            std::vector<ValueRow> rows, size_t least) {
+  return Numbering(graph, types, std::move(rows), least).Run();
 }
 
 }  // namespace moai

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "graph/graph.h"
 #include "scheduler/planning/repeated_blocks.h"
 
@@ -15,10 +16,11 @@ using ValueRow = std::vector<ValueId>;
 
 // Gives every value of the rows a block. Rows whose nodes alternate are of one pass over the blocks
 // (forward, backward, updates); within a pass the k-th of each row are of one block, so that what a
-// block reads of its own pass is made in it or in the one that runs before it. Passes are
-// numbered so that what they read of each other is as near as can be.
-// Rows shorter than `least` are left outside.
-RepeatedBlocks NumberBlocks(const Graph& graph, std::vector<ValueRow> rows, size_t least);
+// block reads of its own pass is made in it or in the one that runs before it. A block begins
+// where the fewest bytes are alive. Passes are numbered so that what they read of each other is as
+// near as can be. Rows shorter than `least` are left outside. `types` of every value.
+RepeatedBlocks NumberBlocks(const Graph& graph, absl::Span<const TensorType> types,
+                            std::vector<ValueRow> rows, size_t least);
 
 }  // namespace moai
 

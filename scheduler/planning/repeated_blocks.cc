@@ -302,7 +302,7 @@ RepeatedBlocks FindRepeatedBlocks(const Graph& graph, absl::Span<const int64_t> 
     // Rows are shorter by a block or two where they touch what is outside.
     const size_t shortest = std::max<size_t>(2, runs[i].repeats() - 2);
     const RepeatedBlocks blocks =
-        NumberBlocks(graph, Matcher(structure, runs[i]).Match(), shortest);
+        NumberBlocks(graph, types, Matcher(structure, runs[i]).Match(), shortest);
     // What touches the ends of the row may reach further in.
     for (int32_t cropped = 0; cropped <= kMostCropped; ++cropped) {
       for (int32_t low = 0; low <= cropped && blocks.count - cropped >= least; ++low) {

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -73,7 +72,7 @@ models::LlamaConfig Llama(int64_t layers) {
 }
 
 TEST(Estimates, OfOneStageAreThoseOfTheWhole) {
-  for (int64_t layers : {8, 13, 16}) {
+  for (int64_t layers : {8, 13}) {
     const Model model(Llama(layers), 64, 64);
     for (const RecomputeMode recompute :
          {RecomputeMode::kNone, RecomputeMode::kSelective, RecomputeMode::kFull}) {
@@ -87,7 +86,7 @@ TEST(Estimates, OfOneStageAreThoseOfTheWhole) {
                      .micro_batches = micro_batches,
                      .state = state,
                      .recompute = recompute},
-                    0.02, 0.02);
+                    0.02, 0.04);
           }
         }
       }
@@ -96,7 +95,7 @@ TEST(Estimates, OfOneStageAreThoseOfTheWhole) {
 }
 
 TEST(Estimates, OfPipelinesAreNearThoseOfTheWhole) {
-  for (int64_t layers : {8, 13, 16}) {
+  for (int64_t layers : {8, 13}) {
     const Model model(Llama(layers), 64, 64);
     for (const RecomputeMode recompute : {RecomputeMode::kNone, RecomputeMode::kFull}) {
       for (const StateSharding state : {StateSharding::kNone, StateSharding::kParameters}) {
@@ -110,7 +109,7 @@ TEST(Estimates, OfPipelinesAreNearThoseOfTheWhole) {
                      .micro_batches = 8,
                      .state = state,
                      .recompute = recompute},
-                    0.02, recompute == RecomputeMode::kFull ? 0.16 : 0.03);
+                    chunks == 1 ? 0.02 : 0.04, recompute == RecomputeMode::kFull ? 0.12 : 0.03);
           }
         }
       }
@@ -136,8 +135,9 @@ TEST(Estimates, ChooseWhatTheWholeGraphChooses) {
     const StepCost whole = *few.space.EvaluateCandidate(estimated->candidates[0].candidate);
     EXPECT_EQ(whole.seconds, mine.seconds);
     EXPECT_EQ(whole.total_bytes(), mine.total_bytes());
-    std::printf("%zu evaluated, %zu by the whole graph; %s\n", estimated->evaluated,
-                exact->evaluated, few.space.Describe(estimated->candidates[0].candidate).c_str());
+    // Nothing of the space is left out.
+    EXPECT_NEAR(double(estimated->evaluated), double(exact->evaluated),
+                0.1 * double(exact->evaluated));
   }
 }
 
