@@ -495,7 +495,8 @@ void SessionCore::LeaveRegion() {
   if (region.complete) RunStep(region.second, *candidate.second);
   if (region.released.ids_size() > 0) OnRelease(region.released).IgnoreError();
   regions_.WasWrong(candidate);
-  regions_.ForgetPlan(candidate);
+  const RegionPlan& plan = *candidate.plan;
+  if (plan.keep != keep || plan.changing != candidate.changing) regions_.ForgetPlan(candidate);
   previous_.graph = nullptr;
 }
 
