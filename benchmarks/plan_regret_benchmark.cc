@@ -317,6 +317,7 @@ absl::Status MeasureProfiles(const std::string& profiles, const std::vector<doub
     absl::PrintF("link of %g MB/s: %.1f us, all_gather %.1f MB/s, all_reduce %.1f MB/s\n", rate,
                  links.network.latency_us, links.network.gather_gb_per_s * 1e3,
                  links.network.reduce_gb_per_s * 1e3);
+    std::fflush(stdout);
   }
   return absl::OkStatus();
 }

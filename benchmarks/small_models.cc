@@ -64,7 +64,7 @@ std::vector<SmallModel> SmallModels() {
       Language<models::Llama>(
           "wide",
           models::LlamaConfig{
-              .hidden = 384, .ffn = 1024, .layers = 2, .heads = 6, .kv_heads = 2, .sequence = 32},
+              .hidden = 256, .ffn = 704, .layers = 2, .heads = 4, .kv_heads = 2, .sequence = 32},
           8),
       Language<models::Gpt>(
           "gpt", models::GptConfig{.hidden = 160, .layers = 4, .heads = 4, .sequence = 64}, 8),

@@ -37,7 +37,6 @@ std::vector<std::string> Sends(const std::string& name) {
       {"Data", {"all_reduce"}},
       {"Tensor", {"all_reduce"}},
       {"Sequence", {"reduce_scatter", "all_gather"}},
-      {"Context", {"all_to_all"}},
       {"OptimizerState", {"reduce_scatter", "all_gather"}},
       {"ShardedGradients", {"reduce_scatter", "all_gather"}},
       {"ShardedParameters", {"reduce_scatter", "all_gather"}},
