@@ -107,6 +107,8 @@ absl::Status CheckWorth(const RegionPlan& region) {
 
 absl::StatusOr<std::unique_ptr<RegionPlan>> MakeRegionPlan(const RegionRequest& request) {
   auto region = std::make_unique<RegionPlan>();
+  region->keep = request.bindings->keep;
+  region->changing = request.changing;
   const RegisteredGraph& first = *request.first;
   const RegisteredGraph& second = *request.second;
   MOAI_ASSIGN_OR_RETURN(const auto first_types, InferGraph(*first.graph, first.sizes));

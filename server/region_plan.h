@@ -27,6 +27,7 @@ struct PlannedHalf {
 };
 
 struct RegionPlan {
+  std::vector<bool> keep, changing;  // that it was made for, as the request has them
   JoinedGraph joined;
   std::shared_ptr<const Plan> plan;  // of the joined graph
   std::vector<uint64_t> slots;       // ids, by binding of the joined graph

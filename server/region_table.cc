@@ -84,7 +84,7 @@ bool SameScalar(Scalar a, Scalar b) { return a.i64 == b.i64; }
 }  // namespace
 
 RegionCandidate* RegionTable::Observe(const NotedStep& first, const NotedStep& second) {
-  RegionCandidate* known = Find(*first.graph);
+  RegionCandidate* known = Find(*first.graph, first.graph->sizes);
   const bool same_graphs = known != nullptr && known->second == second.graph;
   RegionBindings bindings;
   if (!Bind(first, second, same_graphs ? known : nullptr, bindings)) return nullptr;
@@ -125,11 +125,11 @@ RegionCandidate* RegionTable::Observe(const NotedStep& first, const NotedStep& s
   return known;
 }
 
-RegionCandidate* RegionTable::Find(const RegisteredGraph& first) const {
+RegionCandidate* RegionTable::Find(const RegisteredGraph& first, const Sizes& sizes) const {
   const auto found = candidates_.find(&first);
   if (found == candidates_.end()) return nullptr;
   for (const auto& candidate : found->second) {
-    if (candidate->first_sizes == first.sizes) return candidate.get();
+    if (candidate->first_sizes == sizes) return candidate.get();
   }
   return nullptr;
 }
@@ -144,8 +144,8 @@ RegionCandidate* RegionTable::Add(const RegisteredGraph& first) {
   return of_graph.emplace_back(std::make_unique<RegionCandidate>()).get();
 }
 
-RegionCandidate* RegionTable::Expected(const RegisteredGraph& first) const {
-  RegionCandidate* const found = Find(first);
+RegionCandidate* RegionTable::Expected(const RegisteredGraph& first, const Sizes& sizes) const {
+  RegionCandidate* const found = Find(first, sizes);
   if (found == nullptr) return nullptr;
   RegionCandidate& candidate = *found;
   const std::vector<bool>& keep = candidate.bindings.keep;
@@ -156,7 +156,7 @@ RegionCandidate* RegionTable::Expected(const RegisteredGraph& first) const {
 }
 
 void RegionTable::Came(const RegisteredGraph& first) {
-  RegionCandidate* const candidate = Find(first);
+  RegionCandidate* const candidate = Find(first, first.sizes);
   if (candidate != nullptr && candidate->rest > 0) --candidate->rest;
 }
 

@@ -79,9 +79,9 @@ class RegionTable {
   // The two ran one after the other, each with a plan. Returns the pair, valid until the next call;
   // null where they are none.
   RegionCandidate* Observe(const NotedStep& first, const NotedStep& second);
-  // The pair that a step of this graph is expected to begin, at its sizes and with its slots; null
-  // where none is.
-  RegionCandidate* Expected(const RegisteredGraph& first) const;
+  // The pair that a step of this graph is expected to begin, at these sizes and with its slots;
+  // null where none is.
+  RegionCandidate* Expected(const RegisteredGraph& first, const Sizes& sizes) const;
   // A step of this graph came: one less to wait for until a pair that was wrong is expected again.
   void Came(const RegisteredGraph& first);
   // What came was another step, or one with other bindings, or the program wanted more.
@@ -91,8 +91,8 @@ class RegionTable {
   void ForgetPlan(RegionCandidate& candidate);
 
  private:
-  // At the sizes that the graph has; null where there is none.
-  RegionCandidate* Find(const RegisteredGraph& first) const;
+  // Null where there is none.
+  RegionCandidate* Find(const RegisteredGraph& first, const Sizes& sizes) const;
   RegionCandidate* Add(const RegisteredGraph& first);
 
   const std::function<void(const LoadedParts&)> unload_;

@@ -186,6 +186,8 @@ class SessionCore {
   void LearnWhatIsKept();
   // The pair that this step begins if no plan is missing for it but the region's.
   RegionCandidate* WithoutPlan(const proto::Step& step) const;
+  // Of the step alone, at the sizes at hand. Makes none.
+  bool HasGoodPlan(RegisteredGraph& graph);
   void PrepareRegion(const proto::Step& step, RegionCandidate& candidate);
   absl::Status CheckRegion(const NotedStep& first, RegionCandidate& candidate);
   absl::Status ArrangeRegion(const NotedStep& first, RegionPlan& plan);

@@ -108,9 +108,12 @@ void SessionCore::LearnWhatIsKept() {
 }
 
 RegionCandidate* SessionCore::WithoutPlan(const proto::Step& step) const {
-  if (!step.same_sizes() || !step.same_slots()) return nullptr;
+  if (!step.same_slots()) return nullptr;
   const RegisteredGraph* graph = registry_.Find({step.fingerprint_high(), step.fingerprint_low()});
-  RegionCandidate* candidate = graph == nullptr ? nullptr : regions_.Expected(*graph);
+  if (graph == nullptr) return nullptr;
+  const Sizes sizes =
+      step.same_sizes() ? graph->sizes : Sizes(step.sizes().begin(), step.sizes().end());
+  RegionCandidate* candidate = regions_.Expected(*graph, sizes);
   return candidate == nullptr || candidate->plan != nullptr ? nullptr : candidate;
 }
 
@@ -155,12 +158,17 @@ void SessionCore::PrepareRegion(const proto::Step& step, RegionCandidate& candid
       state + plan.plan->memory[0].total());
 }
 
+bool SessionCore::HasGoodPlan(RegisteredGraph& graph) {
+  if (graph.planned == nullptr && registry_.HasPlan(graph, graph.sizes)) registry_.Plan(graph, 0);
+  return graph.planned != nullptr && graph.planned->status.ok();
+}
+
 // ---- The first step
 
 bool SessionCore::BeginRegion(const proto::Step& step, RegisteredGraph& graph) {
-  RegionCandidate* candidate = regions_.Expected(graph);
+  RegionCandidate* candidate = regions_.Expected(graph, graph.sizes);
   regions_.Came(graph);
-  if (candidate == nullptr || graph.planned == nullptr || !graph.planned->status.ok()) return false;
+  if (candidate == nullptr || !HasGoodPlan(graph)) return false;
   if (!CheckSlots(graph, *graph.planned).ok() ||
       !CheckValues(step, graph, *graph.planned->plan).ok() ||
       !CheckFeeds(step, *graph.planned->plan).ok() ||
@@ -323,8 +331,9 @@ bool SessionCore::ContinueRegion(proto::Step& step, RegisteredGraph& graph) {
 bool SessionCore::IsExpected(const proto::Step& step, const RegisteredGraph& graph) {
   RegionCandidate& candidate = *region_.candidate;
   const RegionPlan& plan = *candidate.plan;
+  RegisteredGraph& second = *candidate.second;
   if (graph.slots != candidate.second_slots || graph.sizes != candidate.second_sizes ||
-      graph.planned == nullptr || !graph.planned->status.ok()) {
+      !HasGoodPlan(second)) {
     return false;
   }
   // A number that was the same in every step and is not any more: later plans know.
@@ -333,7 +342,6 @@ bool SessionCore::IsExpected(const proto::Step& step, const RegisteredGraph& gra
     candidate.changing[i] = true;
     return false;
   }
-  RegisteredGraph& second = *candidate.second;
   const Plan& alone = *graph.planned->plan;
   if (!CheckSlots(second, *graph.planned).ok() || !CheckValues(step, graph, alone).ok() ||
       !CheckFeeds(step, alone).ok() || !CheckOutputs(step, alone).ok()) {
@@ -487,7 +495,8 @@ void SessionCore::LeaveRegion() {
   if (region.complete) RunStep(region.second, *candidate.second);
   if (region.released.ids_size() > 0) OnRelease(region.released).IgnoreError();
   regions_.WasWrong(candidate);
-  regions_.ForgetPlan(candidate);
+  const RegionPlan& plan = *candidate.plan;
+  if (plan.keep != keep || plan.changing != candidate.changing) regions_.ForgetPlan(candidate);
   previous_.graph = nullptr;
 }
 

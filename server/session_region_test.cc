@@ -163,7 +163,9 @@ class SessionRegionTest : public ::testing::Test {
 
   static constexpr Kind::KindCase kStructure = Kind::kLoadStructure, kProgram = Kind::kLoadProgram,
                                   kExecute = Kind::kExecute, kRename = Kind::kRename,
-                                  kRead = Kind::kRead, kRelease = Kind::kRelease;
+                                  kRead = Kind::kRead, kRelease = Kind::kRelease,
+                                  kUnload = Kind::kUnloadProgram,
+                                  kUnloadStructure = Kind::kUnloadStructure;
 
   RecordingDevice device_;
   RecordingClient client_;
@@ -210,7 +212,7 @@ TEST_F(SessionRegionTest, AReadOfWhatWasNotMadeMakesIt) {
   Forward(14);
   Sent();
   Read(14);
-  EXPECT_THAT(Sent(), ElementsAre(kRelease, kExecute, kRead));
+  EXPECT_THAT(Sent(), ElementsAre(kRelease, kExecute, kUnload, kUnloadStructure, kRead));
   EXPECT_EQ(LastExecute().step(), 0u);
   EXPECT_EQ(LastExecute().first_output(), 14u);
   ASSERT_EQ(LastExecute().slots_size(), 1);
@@ -227,9 +229,9 @@ TEST_F(SessionRegionTest, WhatTheProgramKeepsIsMadeBeforeTheSecondStepRuns) {
   Update(14, 3);
   Sent();
   Read(14);  // it has not been released
-  EXPECT_THAT(Sent(), ElementsAre(kRelease, kExecute, kExecute, kRead));
+  EXPECT_THAT(Sent(), ElementsAre(kRelease, kExecute, kExecute, kUnload, kUnloadStructure, kRead));
   EXPECT_EQ(LastExecute().step(), 6u);
-  EXPECT_EQ(device_.commands[device_.commands.size() - 3].execute().first_output(), 14u);
+  EXPECT_EQ(device_.commands[device_.commands.size() - 5].execute().first_output(), 14u);
   Release(14, 2);
   Sent();
   // Everything is kept from now on: there is nothing to gain.
