@@ -179,7 +179,8 @@ class SessionCore {
   bool ContinueRegion(proto::Step& step, RegisteredGraph& graph);
   bool IsExpected(const proto::Step& step, const RegisteredGraph& graph);
   void Note(const proto::Step& step, RegisteredGraph& graph, NotedStep& note) const;
-  void Observe(const proto::Step& step, RegisteredGraph& graph);
+  // A step that is about to run; without a graph where it is part of no pair.
+  void Observe(NotedStep step);
   // At the step after a pair: what the program holds of its first one is not made for the second
   // only.
   void LearnWhatIsKept();

@@ -87,23 +87,13 @@ void SessionCore::Note(const proto::Step& step, RegisteredGraph& graph, NotedSte
   note.read.clear();
 }
 
-void SessionCore::Observe(const proto::Step& step, RegisteredGraph& graph) {
-  const bool follows = previous_.graph != nullptr && RegionTable::MayEnd(graph);
-  if (!follows && !RegionTable::MayBegin(graph)) {
-    previous_.graph = nullptr;
-    return;
-  }
-  NotedStep note;
-  Note(step, graph, note);
-  if (follows && note.values.size() == graph.graph->value_count) {
-    watched_ = regions_.Observe(previous_, note);
+void SessionCore::Observe(NotedStep step) {
+  if (step.graph != nullptr && previous_.graph != nullptr && RegionTable::MayEnd(*step.graph)) {
+    watched_ = regions_.Observe(previous_, step);
     watched_output_ = previous_.first_output;
   }
-  if (RegionTable::MayBegin(graph)) {
-    previous_ = std::move(note);
-  } else {
-    previous_.graph = nullptr;
-  }
+  const bool may_begin = step.graph != nullptr && RegionTable::MayBegin(*step.graph);
+  previous_ = may_begin ? std::move(step) : NotedStep();
 }
 
 void SessionCore::LearnWhatIsKept() {
@@ -387,10 +377,12 @@ bool SessionCore::BeforeMessage(const proto::ClientMessage& message) {
       }
       // What is deferred goes at once; what the late part may take, when the region ends.
       const std::vector<bool>& keep = region_.candidate->bindings.keep;
+      const uint64_t first = region_.first.first_output;
       for (const proto::IdRange& range : message.release().ids()) {
-        for (size_t i = 0; i < keep.size(); ++i) {
-          const uint64_t id = region_.first.first_output + i;
-          if (!keep[i] && id - range.first() < range.count()) objects_.Erase(id);
+        const uint64_t begin = std::max(range.first(), first);
+        for (uint64_t id = begin; id - first < keep.size() && id - range.first() < range.count();
+             ++id) {
+          if (!keep[id - first]) objects_.Erase(id);
         }
       }
       region_.released.mutable_ids()->MergeFrom(message.release().ids());

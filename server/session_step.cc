@@ -89,11 +89,15 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
 }
 
 void SessionCore::RunStep(proto::Step& step, RegisteredGraph& graph) {
-  Observe(step, graph);
+  // As it came: what it binds may be replaced by copies.
+  NotedStep note;
+  if (RegionTable::MayBegin(graph) || previous_.graph != nullptr) Note(step, graph, note);
   const absl::Status status = CheckStep(step, graph);
   if (status.ok()) {
+    Observe(std::move(note));
     Forward(step, graph);
   } else {
+    previous_.graph = nullptr;
     Refuse(step, &graph, status);
   }
   ReleaseTemporaries();
