@@ -78,7 +78,9 @@ StageRecorder::Version& StageRecorder::Store(State& state, const Placement& wher
   if (version == nullptr) {
     state.versions.push_back({where, {}, 0});
     version = &state.versions.back();
-    version->ids.resize(facts_.SplitInTime(where) ? size_t(at_.micro_batches) : 1, kNotYet);
+    // In a sample the first micro-batch is the only one.
+    const bool several = facts_.SplitInTime(where) && !facts_.request().sample;
+    version->ids.resize(several ? size_t(at_.micro_batches) : 1, kNotYet);
   }
   version->ids[Slot(where)] = id;
   return *version;

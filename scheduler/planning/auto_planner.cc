@@ -1,6 +1,7 @@
 #include "scheduler/planning/auto_planner.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -78,6 +79,12 @@ class AutoPlanner : public Planner {
     return least;
   }
 
+  static StateSharding StateOf(const Candidate& candidate) {
+    StateSharding state = StateSharding::kNone;
+    for (const AxisPolicy& axis : candidate.axes) state = std::max(state, axis.state);
+    return state;
+  }
+
   // One device that does everything at once.
   static absl::StatusOr<Compiled> CompileWhole(const PlanRequest& request) {
     PartitionRequest partition{.graph = request.graph.get(),
@@ -127,11 +134,14 @@ class AutoPlanner : public Planner {
     const int64_t available = search.memory_bytes - search.other_bytes;
     int64_t least = INT64_MAX;
     std::string refused;
-    double underestimate = 1;  // of memory, as seen so far
+    // Of memory: the truth against the estimate, as seen so far of plans whose state lies alike.
+    // The first of a sort is compiled whatever its estimate.
+    std::map<StateSharding, double> underestimate;
     size_t compiled_plans = 0;
     for (const EvaluatedCandidate& evaluated : result.candidates) {
-      const double expected = underestimate * double(evaluated.cost.total_bytes());
-      if (compiled_plans > 0 && expected > double(available)) continue;
+      const auto [ratio, unknown] = underestimate.try_emplace(StateOf(evaluated.candidate), 0);
+      const double expected = ratio->second * double(evaluated.cost.total_bytes());
+      if (!unknown && expected > double(available)) continue;
       if (++compiled_plans > kMostCompiled) break;
       MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
                             space.RequestFor(evaluated.candidate, /*sample=*/false));
@@ -140,8 +150,8 @@ class AutoPlanner : public Planner {
                             Compile(request, nullptr, std::move(parts), partition));
       least = std::min(least, compiled.most_bytes);
       if (compiled.most_bytes > available) {
-        underestimate = std::max(
-            underestimate, double(compiled.most_bytes) / double(evaluated.cost.total_bytes() + 1));
+        ratio->second = std::max(
+            ratio->second, double(compiled.most_bytes) / double(evaluated.cost.total_bytes() + 1));
         absl::StrAppend(&refused, "; ", space.Describe(evaluated.candidate), " would need ",
                         ReadableBytes(compiled.most_bytes));
         continue;

@@ -40,5 +40,15 @@ TEST(Evaluate, StateThatIsReplacedIsCountedOnce) {
   EXPECT_EQ(cost.temporaries, 0);
 }
 
+// Of a chain of products each needs the one before it only.
+TEST(Evaluate, ValuesAreAliveUntilTheyWereRead) {
+  GraphBuilder builder;
+  const ValueId weight = builder.AddInput(InputKind::kSlot, 0, {Dtype::kF32, Shape{1024, 1024}});
+  ValueId x = weight;
+  for (int i = 0; i < 5; ++i) x = *builder.AddNode(Op::kMatmul, {x, weight}, {0, 0});
+  builder.AddOutput(OutputKind::kValue, x);
+  EXPECT_EQ(CostOf(builder.Finish()).temporaries, 2 * 4 * kElements);
+}
+
 }  // namespace
 }  // namespace moai

@@ -53,7 +53,8 @@ absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
     space.graphs_.push_back(std::move(graph));
     space.facts_.push_back(std::make_shared<const GraphFacts>(std::move(facts)));
     space.assignments_.push_back(std::make_shared<Assignments>());
-    space.reduced_.push_back(ReducedSpace::Make(*space.facts_.back()));
+    space.reduced_.push_back(request.whole_graph ? nullptr
+                                                 : ReducedSpace::Make(*space.facts_.back()));
   }
   return space;
 }

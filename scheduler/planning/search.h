@@ -58,6 +58,8 @@ struct SearchRequest {
   bool overlap = true;
   // Nodes that a device's graph may have; 0: any number. Micro-batches are recorded one by one.
   int64_t most_nodes = 0;
+  // Cost every candidate by the whole graph, though blocks repeat: slow, for comparison.
+  bool whole_graph = false;
   // The most pipeline stages; 1: none.
   int64_t most_stages = 1;
   SearchConstraints constraints;

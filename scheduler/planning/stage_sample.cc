@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "graph/op_schema.h"
 #include "scheduler/cost/collective_cost.h"
@@ -232,6 +233,10 @@ void StageSample::FindLives() {
       }
     }
   }
+  deaths_.resize(lives_.size());
+  std::iota(deaths_.begin(), deaths_.end(), 0);
+  std::stable_sort(deaths_.begin(), deaths_.end(),
+                   [&](uint32_t a, uint32_t b) { return lives_[a].last < lives_[b].last; });
 }
 
 ReducedGraph::Place StageSample::PlaceOf(uint32_t source) const {
@@ -263,13 +268,10 @@ double StageSample::MostAlive(const StageWeights* weights, uint32_t first_kernel
     if (more <= 0) return;
     others[place.row][size_t(place.position) - 1] += sign * life.bytes * more;
   };
-  std::vector<std::vector<const Life*>> dies(kernels_.size() + 1);
-  size_t next = 0;
+  size_t next = 0, dead = 0;
   for (uint32_t group = 0; group < kernels_.size(); ++group) {
     for (; next < lives_.size() && lives_[next].first == group; ++next) {
-      if (!counts(lives_[next])) continue;
-      add(lives_[next], 1);
-      dies[lives_[next].last].push_back(&lives_[next]);
+      if (counts(lives_[next])) add(lives_[next], 1);
     }
     const bool between = group >= first_kernel && group < end;
     if (between && WeightOf(weights, kernels_[group].source) > 0) {
@@ -285,7 +287,10 @@ double StageSample::MostAlive(const StageWeights* weights, uint32_t first_kernel
       }
       most = std::max(most, total);
     }
-    for (const Life* life : dies[group]) add(*life, -1);
+    for (; dead < deaths_.size() && lives_[deaths_[dead]].last == group; ++dead) {
+      const Life& life = lives_[deaths_[dead]];
+      if (counts(life)) add(life, -1);
+    }
   }
   return most;
 }

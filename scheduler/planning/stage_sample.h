@@ -105,6 +105,7 @@ class StageSample {
   std::vector<bool> early_;        // by group: makes such values
   std::vector<Kernel> kernels_;    // by group
   std::vector<Life> lives_;        // by their first kernel
+  std::vector<uint32_t> deaths_;   // lives by their last kernel
   std::vector<uint32_t> made_by_;  // by node of the sampled graph: the node of the part
 };
 

@@ -1,5 +1,4 @@
 // What repeats in the training steps of models, and what is left when it is left out.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -16,8 +15,6 @@
 
 namespace moai {
 namespace {
-
-using ::testing::Eq;
 
 struct Step {
   Graph graph;
@@ -93,12 +90,13 @@ TEST(ReducedModels, FindsTheRows) {
          {RecomputeMode::kNone, RecomputeMode::kSelective, RecomputeMode::kFull}) {
       SCOPED_TRACE(c.name + " " + std::string(Name(mode)));
       const Step step = Capture(c.config, mode);
-      const RepeatedBlocks b = FindRepeatedBlocks(step.graph, step.sizes, step.types);
       const ReducedGraph reduced = Reduce(step);
-      printf("%s %s: %zu -> %zu nodes, %u rows; blocks %d\n", c.name.c_str(),
-             std::string(Name(mode)).c_str(), step.graph.nodes.size(), reduced.graph.nodes.size(),
-             reduced.rows, b.count);
-      EXPECT_THAT(reduced.rows, Eq(c.rows));
+      EXPECT_EQ(reduced.rows, c.rows);
+      if (c.rows == 0) {
+        EXPECT_EQ(reduced.graph.nodes.size(), step.graph.nodes.size());
+      } else {
+        EXPECT_LT(reduced.graph.nodes.size(), 0.8 * double(step.graph.nodes.size()));
+      }
     }
   }
 }
