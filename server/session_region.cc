@@ -276,6 +276,7 @@ void SessionCore::SendHalf(PlannedHalf& half, uint64_t step, uint64_t first_outp
   RegionCandidate& candidate = *region_.candidate;
   named.name = &half == &candidate.plan->early ? candidate.early_name : candidate.late_name;
   Load(half.half.parts, &named, half.loaded);
+  LogExecution(half.loaded, half.memory);
   const std::vector<uint64_t> values = ValuesOf(region_);
   const std::vector<const proto::Feed*> feeds = FeedsOf(region_);
   const std::vector<Scalar> scalars = ScalarsOf(region_);

@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/end_to_end/cluster.h"
+#include "tests/end_to_end/step_accounts.h"
 #include "tests/parallel/training_run.h"
 
 namespace moai {
@@ -61,7 +62,8 @@ TEST_P(RegionPlansTest, ReadingTheLossFirstChangesNothing) {
   ClusterOptions options{.workers = one.devices > 1 ? 2 : 1,
                          .devices = one.devices > 1 ? one.devices / 2 : 1,
                          .devices_per_session = one.devices,
-                         .server_flags = {"--log_level=debug"}};
+                         .server_flags = {"--log_level=debug"},
+                         .worker_flags = {"--log_level=debug"}};
   if (!one.plan.empty()) options.server_flags.push_back("--force_plan=" + one.plan);
   auto cluster = Cluster::Start(options);
   ASSERT_TRUE(cluster.ok()) << cluster.status();
@@ -74,6 +76,8 @@ TEST_P(RegionPlansTest, ReadingTheLossFirstChangesNothing) {
   const auto got = TrainFreely(**cluster, run, &got_bytes);
   ASSERT_TRUE(got.ok()) << got.status() << "\n" << (*cluster)->Log();
   ExpectNear(*got, *want);
+  const absl::StatusOr<CountedSteps> counted = CompareWithPlan((*cluster)->Log());
+  EXPECT_TRUE(counted.ok()) << counted.status();
   const std::string log = (*cluster)->Log();
   EXPECT_THAT(log, HasSubstr("planned region")) << log;
   EXPECT_THAT(log, Not(HasSubstr("region left")));
