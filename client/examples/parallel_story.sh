@@ -10,6 +10,9 @@ say() { printf '\n== %s\n' "$*"; }
 tools/bazel build //server:moai_server //worker:moai_worker //client/examples:train_llm //client/cli:moreh-switch-model >&2
 bin=$(tools/bazel info bazel-bin 2>/dev/null)
 
+# The plans of this page are those of a usual core, whatever machine this is.
+export MOAI_PROFILE_DIRECTORY=none
+
 run=$(mktemp -d)
 processes=()
 stop() {
@@ -55,7 +58,7 @@ switch_model() {
 }
 
 # The program never changes; its arguments are the model's and the batch.
-model=(--layers=2 --hidden=256 --ffn=704 --sequence=16 --log_every=1 --sample=0)
+model=(--layers=2 --hidden=128 --ffn=352 --sequence=64 --log_every=1 --sample=0)
 train() {
   echo "\$ train_llm ${model[*]} $*"
   "$bin/client/examples/train_llm" "${model[@]}" "$@" 2>&1
@@ -79,15 +82,20 @@ switch_model 2xLarge.1GB
 train --batch=64 --steps=5 || fail "training failed"
 explain
 
-# With the whole batch at once and all state on every device, data parallelism alone needs 41.9 MiB of each (48 in the first step).
-say "Batch 512 on 16 devices of 40 MiB, too small for data parallelism alone"
-cluster 40MiB
-switch_model 2xLarge.640MB
-train --batch=512 --steps=3 || fail "training failed"
+say "Batch 512 on the same 16 devices"
+train --batch=512 --steps=4 || fail "training failed"
 explain
 
-say "A wider model on two devices of 40 MiB: refused before anything runs"
-switch_model Medium.80MB
-if train --batch=64 --hidden=512 --ffn=1408 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
+# With the state whole on every device, a replica needs 10.1 MiB in its first step, in as many micro-batches as there are samples
+# and with everything recomputed (moai_server --force_plan=data=16,micro_batches=32,state=0,recompute=2).
+say "Batch 512 on 16 devices of 6 MiB, in which no replica fits"
+cluster 6MiB
+switch_model 2xLarge.96MB
+train --batch=512 --steps=4 || fail "training failed"
+explain
+
+say "The same program on two devices of 6 MiB: refused before anything runs"
+switch_model Medium.12MB
+if train --batch=512 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
 cat "$run/refusal"
 grep --quiet "the smallest accelerator that fits is" "$run/refusal" || fail "the refusal names no accelerator that fits"

@@ -227,7 +227,7 @@ class AutoPlanner : public Planner {
     return absl::ResourceExhaustedError(
         absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) ",
                      one ? "" : absl::StrCat("of each of ", search.devices, " devices "),
-                     "by the smallest plan there is, beside ", ReadableBytes(search.other_bytes),
+                     "by the smallest plan found, beside ", ReadableBytes(search.other_bytes),
                      " of tensors that are alive; ", one ? "the accelerator has " : "each has ",
                      ReadableBytes(search.memory_bytes), ", of which ", ReadableBytes(available),
                      " (", available, " bytes) are available", advice));
