@@ -41,7 +41,9 @@ struct MatmulShape {
 // counts, as libraries choose.
 struct MatmulCurve {
   double peak_fraction = 0.8;  // of the peak, of the best shapes (measured: "MAMF")
-  double processors = 1;       // that work on tiles at the same time (SMs, CUs)
+  // Share of that rate that is left in a long run, in which the power limit bounds the clock.
+  double sustained = 1;
+  double processors = 1;  // that work on tiles at the same time (SMs, CUs)
   // Length of k that costs as much as a tile's constant part: filling the pipeline, writing out.
   double k_overhead = 64;
   // 1: the last wave costs as much as a full one; 0: waves blend into each other (stream-K).

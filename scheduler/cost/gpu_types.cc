@@ -40,15 +40,14 @@ struct Row {
 // Gb/s.
 //
 // peak_fraction: measured "maximum achievable matmul FLOPS" (stas00/ml-engineering,
-// compute/accelerator): A100 271.2 of 312, MI250X 147 of 191.5, MI300X 668.4 and
-// MI325X 784.9 of 1307, B200 1745 of 2250, GB200 1822 of 2500. Hopper with NVLink reaches 794.5 of 989 for
-// moments; under the power limit of a long run it is taken as 0.72. Assumed, from the nearest relative:
+// compute/accelerator): A100 271.2 of 312, H100 794.5 of 989, MI250X 147 of 191.5, MI300X 668.4 and
+// MI325X 784.9 of 1307, B200 1745 of 2250, GB200 1822 of 2500. Assumed, from the nearest relative:
 // the rest.
 //
-// attention: FlashAttention 2 on A100 (its paper, figures 4 to 6) reaches 225 of 312 TFLOP/s without
-// a mask, 170 to 190 with the causal one, and 0.8 to 0.9 of that backward; on H100 350 to 400 of 989.
-// FlashAttention 3 and cuDNN are faster there, older kernels slower; what was published was mostly
-// measured with the former. Others: assumed.
+// attention: FlashAttention 2 on A100 (its paper, figures 4 to 6) reaches 225 of 312 TFLOP/s
+// without a mask, 170 to 190 with the causal one, and 0.8 to 0.9 of that backward; on H100 350 to
+// 400 of 989. FlashAttention 3 and cuDNN are faster there, older kernels slower; what was published
+// was mostly measured with the former. Others: assumed.
 // clang-format off
 constexpr Row kRows[] = {
     // name          f64    f32   tf32    f16   bf16    fp8 vector  mem GB   GB/s  procs  fast dom  net  fraction  attn
@@ -56,10 +55,10 @@ constexpr Row kRows[] = {
     {"A100-40GB",   19.5,  19.5,   156,   312,   312,     0,  19.5,   40,   1555,  108,   300,  8, 25,   0.869, 0.55},
     {"A100",        19.5,  19.5,   156,   312,   312,     0,  19.5,   80,   2039,  108,   300,  8, 25,   0.869, 0.55},
     {"A800",        19.5,  19.5,   156,   312,   312,     0,  19.5,   80,   2039,  108,   200,  8, 25,   0.869, 0.55},
-    {"H100",        66.9,  66.9, 494.7,   989,   989,  1979,  66.9,   80,   3352,  132,   450,  8, 50,   0.72, 0.42},
+    {"H100",        66.9,  66.9, 494.7,   989,   989,  1979,  66.9,   80,   3352,  132,   450,  8, 50,   0.803, 0.42},
     {"H100-PCIe",   51.2,  51.2,   378,   756,   756,  1513,  51.2,   80,   2039,  114,    64,  8, 25,   0.80, 0.42},
-    {"H800",           1,  66.9, 494.7,   989,   989,  1979,  66.9,   80,   3352,  132,   200,  8, 50,   0.72, 0.42},
-    {"H200",        66.9,  66.9, 494.7,   989,   989,  1979,  66.9,  141,   4800,  132,   450,  8, 50,   0.72, 0.42},
+    {"H800",           1,  66.9, 494.7,   989,   989,  1979,  66.9,   80,   3352,  132,   200,  8, 50,   0.803, 0.42},
+    {"H200",        66.9,  66.9, 494.7,   989,   989,  1979,  66.9,  141,   4800,  132,   450,  8, 50,   0.803, 0.42},
     {"GH200",       66.9,  66.9, 494.7,   989,   989,  1979,  66.9,   96,   4000,  132,   450,  1, 50,   0.836, 0.42},
     {"L4",          0.47,  30.3,    60,   121,   121, 242.5,  30.3,   24,    300,   58,    32,  8, 1.56, 0.70, 0.50},
     {"L40S",        1.43,  91.6,   183,   362,   362,   733,  91.6,   48,    864,  142,    32,  8, 6.25, 0.70, 0.50},
@@ -93,6 +92,9 @@ GpuType FromRow(const Row& row) {
   device.step_seconds = 5e-3;
   device.matmul.peak_fraction = row.peak_fraction;
   device.matmul.processors = row.processors;
+  // Under the power limit, where A100's keep what they reach alone: from published steps of both.
+  const bool hopper = row.bf16 == 989;
+  if (hopper) device.matmul.sustained = 0.9;
   device.attention_fraction = row.attention;
   device.attention_grad_fraction = 0.8 * row.attention;
   type.fast_bandwidth = row.fast_gb_s * kGiga;

@@ -175,14 +175,15 @@ double ArithmeticSeconds(const DeviceModel& device, const Node& node,
       shape.n = static_cast<double>(y[rank - 1]);
       shape.k = static_cast<double>(a[node.attributes[0] != 0 ? rank - 2 : rank - 1]);
       shape.batch = Elements(outputs[0]) / std::max(1.0, shape.m * shape.n);
-      return MatmulArithmeticSeconds(device, MathFor(device, inputs[0].dtype), shape, element);
+      return MatmulArithmeticSeconds(device, MathFor(device, inputs[0].dtype), shape, element) /
+             device.matmul.sustained;
     }
     case Op::kConv2d:
     case Op::kConv2dGradInput:
     case Op::kConv2dGradWeight: {
       const MatmulShape shape = ConvolutionShape(node, inputs, outputs, flops);
       return MatmulArithmeticSeconds(device, MathFor(device, inputs[0].dtype), shape, element) /
-             device.convolution_fraction;
+             (device.convolution_fraction * device.matmul.sustained);
     }
     case Op::kAttention:
     case Op::kAttentionGrad:

@@ -288,7 +288,8 @@ double StageSample::MostAlive(const StageWeights* weights, uint32_t first_kernel
       most = std::max(most, total);
     }
     for (; dead < deaths_.size() && lives_[deaths_[dead]].last == group; ++dead) {
-      if (counts(lives_[deaths_[dead]])) add(lives_[deaths_[dead]], -1);
+      const Life& life = lives_[deaths_[dead]];
+      if (counts(life)) add(life, -1);
     }
   }
   return most;
