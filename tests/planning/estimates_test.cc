@@ -135,9 +135,8 @@ TEST(Estimates, ChooseWhatTheWholeGraphChooses) {
     const StepCost whole = *few.space.EvaluateCandidate(estimated->candidates[0].candidate);
     EXPECT_EQ(whole.seconds, mine.seconds);
     EXPECT_EQ(whole.total_bytes(), mine.total_bytes());
-    // Nothing of the space is left out.
-    EXPECT_NEAR(double(estimated->evaluated), double(exact->evaluated),
-                0.1 * double(exact->evaluated));
+    // As much of the space is looked at, but for plans that are close to each other.
+    EXPECT_GE(double(estimated->evaluated), 0.8 * double(exact->evaluated));
   }
 }
 
