@@ -14,6 +14,7 @@ namespace moai {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
+constexpr int kLookAhead = 3;  // nodes
 
 // What one stage of a pipeline sends another: by the group that both name, and how many came
 // before.
@@ -114,6 +115,7 @@ class Assignment {
   // Collectives stay: they run beside the other kernels of the early part. But of a sum that
   // micro-batches left, the sum itself crosses: it grows in the memory of what crosses.
   void MoveWhereLessCrosses() {
+    FindWhatStays();
     early_use_.assign(graph_.values.size(), false);
     late_use_.assign(graph_.values.size(), false);
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
@@ -128,8 +130,36 @@ class Assignment {
     }
   }
 
+  // What early outputs and collectives are made of.
+  void FindWhatStays() {
+    stays_.assign(graph_.nodes.size(), false);
+    const auto stay = [this](ValueId value) {
+      if (producer_[value] != kNone) stays_[producer_[value]] = true;
+    };
+    for (size_t i = 0; i < request_.early_outputs; ++i) stay(graph_.outputs[i].value);
+    for (size_t i = graph_.nodes.size(); i-- > 0;) {
+      const Node& node = graph_.nodes[i];
+      if (!late(uint32_t(i)) && IsCollective(node.op)) stays_[i] = true;
+      if (!stays_[i]) continue;
+      for (const ValueId input : node.inputs) stay(input);
+    }
+  }
+
   bool IsSum(ValueId value) const {
     return producer_[value] != kNone && graph_.nodes[producer_[value]].op == Op::kAdd;
+  }
+
+  // What crosses in addition where something late takes the value: it, or what it is made of, as
+  // far as so many nodes before it. The squares of a gradient cost nothing where it crosses anyway.
+  int64_t BytesToTake(ValueId value, int look_ahead) const {
+    const uint32_t producer = producer_[value];
+    if (producer == kNone || late_use_[value]) return 0;
+    const int64_t bytes = types_[value].bytes();
+    const Node& n = graph_.nodes[producer];
+    if (look_ahead == 0 || stays_[producer] || n.output_count > 1) return bytes;
+    int64_t made_of = 0;
+    for (const ValueId input : n.inputs) made_of += BytesToTake(input, look_ahead - 1);
+    return std::min(bytes, made_of);
   }
 
   bool MayMove(uint32_t node) const {
@@ -142,11 +172,9 @@ class Assignment {
       if (late_use_[value]) saved += types_[value].bytes();
     }
     for (size_t k = 0; k < n.inputs.size(); ++k) {
-      const ValueId input = n.inputs[k];
-      const bool again = std::find(n.inputs.begin(), n.inputs.begin() + ptrdiff_t(k), input) !=
-                         n.inputs.begin() + ptrdiff_t(k);
-      if (again || producer_[input] == kNone || late_use_[input]) continue;
-      added += types_[input].bytes();
+      const auto end = n.inputs.begin() + ptrdiff_t(k);
+      if (std::find(n.inputs.begin(), end, n.inputs[k]) != end) continue;
+      added += BytesToTake(n.inputs[k], kLookAhead);
     }
     return added <= saved;
   }
@@ -157,6 +185,7 @@ class Assignment {
   std::vector<uint32_t> producer_;
   std::vector<bool> late_value_;
   std::vector<bool> needed_;
+  std::vector<bool> stays_;  // by node
   std::vector<bool> early_use_, late_use_;
 };
 
