@@ -64,8 +64,9 @@ std::string PlanText(const StatedPlan& p) {
                       " light=", int(p.light));
 }
 
-// Which of the candidates that a stated plan may mean is the fastest does not depend on the batch:
-// found once for a model, a size of the tensor axis and what was said of light nodes.
+// What a stated plan leaves open is chosen as the planner does: the fastest that fits. Which that
+// is hardly depends on the batch: found once for a model, a size of the tensor axis and what was
+// said of light nodes, and again where it does not fit.
 class Predictor {
  public:
   absl::StatusOr<StepCost> Predict(const PublishedCase& c, const Model& model) {
@@ -73,22 +74,30 @@ class Predictor {
                           CandidatesFor(model.space->facts(c.plan.recompute), c.plan));
     const auto key = std::tuple(KeyOf(c.sizes), c.plan.model, c.plan.context > 1, int(c.plan.light),
                                 int(c.plan.recompute));
-    const auto known = fastest_.find(key);
-    if (known != fastest_.end() && known->second < candidates.size()) {
+    const auto known = chosen_.find(key);
+    if (known != chosen_.end() && known->second < candidates.size()) {
       const absl::StatusOr<StepCost> cost = CostOf(c, model, candidates[known->second]);
-      if (cost.ok()) return cost;
+      if (cost.ok() && Fits(c, *cost)) return cost;
     }
     absl::StatusOr<StepCost> best = absl::InternalError("no candidate");
     for (size_t i = 0; i < candidates.size(); ++i) {
       absl::StatusOr<StepCost> cost = CostOf(c, model, candidates[i]);
-      if (best.ok() && (!cost.ok() || cost->seconds >= best->seconds)) continue;
+      if (best.ok() && (!cost.ok() || !Better(c, *cost, *best))) continue;
       best = std::move(cost);
-      fastest_[key] = i;
+      chosen_[key] = i;
     }
     return best;
   }
 
  private:
+  static bool Fits(const PublishedCase& c, const StepCost& cost) {
+    return double(cost.total_bytes()) <= c.cluster.device.memory_bytes;
+  }
+  static bool Better(const PublishedCase& c, const StepCost& one, const StepCost& other) {
+    if (Fits(c, one) != Fits(c, other)) return Fits(c, one);
+    return one.seconds < other.seconds;
+  }
+
   absl::StatusOr<StepCost> CostOf(const PublishedCase& c, const Model& model,
                                   const Candidate& candidate) const {
     MOAI_ASSIGN_OR_RETURN(const PartitionRequest request,
@@ -99,7 +108,7 @@ class Predictor {
         {.micro_batches = candidate.micro_batches, .virtual_stages = candidate.virtual_stages});
   }
 
-  std::map<std::tuple<SizesKey, int64_t, bool, int, int>, size_t> fastest_;
+  std::map<std::tuple<SizesKey, int64_t, bool, int, int>, size_t> chosen_;
 };
 
 Json Percent(const std::optional<double>& fraction) {

@@ -23,6 +23,7 @@
 #include "graph/verify.h"
 #include "program/compile.h"
 #include "scheduler/planner.h"
+#include "scheduler/planning/auto_planner.h"
 
 namespace moai {
 namespace {
@@ -147,7 +148,7 @@ NewSizesCost MeasureNewSizes() {
   const auto compiled = Take(CompileStructure(graph));
   NewSizesCost cost{.nodes = static_cast<double>(graph.nodes.size()),
                     .structure_ms = Milliseconds(start, Clock::now())};
-  const std::unique_ptr<Planner> planner = MakeOneDevicePlanner();
+  const std::unique_ptr<Planner> planner = MakeAutoPlanner();
   const std::vector<DeviceProfile> devices = {
       {.kind = "cpu", .memory_bytes = int64_t{1} << 34, .threads = 1}};
   std::vector<double> totals, infers, verifies, plans, compiles;

@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 name=${1:-}
 shift || true
 case $name in
-  transfer | dispatch | kernels | record | capture | slow_link | scaling | plan_speed | plan_published) ;;
+  transfer | dispatch | kernels | record | capture | slow_link | scaling | plan_speed | plan_published | plan_regret) ;;
   llm_vs_torch) exec benchmarks/llm_vs_torch.sh "$@" ;;
   *)
-    echo "usage: benchmarks/run.sh transfer|dispatch|kernels|record|capture|slow_link|scaling|plan_speed|plan_published|llm_vs_torch [ARGS]" >&2
+    echo "usage: benchmarks/run.sh transfer|dispatch|kernels|record|capture|slow_link|scaling|plan_speed|plan_published|plan_regret|llm_vs_torch [ARGS]" >&2
     exit 2
     ;;
 esac

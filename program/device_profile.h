@@ -46,6 +46,23 @@ struct DeviceProfileMeasurement {
                          const DeviceProfileMeasurement&) = default;
 };
 
+// A link between two devices, as collectives of two use it.
+struct LinkMeasurement {
+  double latency_us = 0;  // of an all_gather of next to nothing
+  // 10^9 bytes that each device sends a second, in a large all_gather and in a large all_reduce,
+  // which adds them up as well.
+  double gather_gb_per_s = 0;
+  double reduce_gb_per_s = 0;
+  friend bool operator==(const LinkMeasurement&, const LinkMeasurement&) = default;
+};
+
+// Of a worker's devices.
+struct LinksMeasurement {
+  LinkMeasurement process;  // between devices of one process
+  LinkMeasurement network;  // between processes
+  friend bool operator==(const LinksMeasurement&, const LinksMeasurement&) = default;
+};
+
 }  // namespace moai
 
 #endif  // MOAI_PROGRAM_DEVICE_PROFILE_H_

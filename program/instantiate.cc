@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "graph/parts.h"
 #include "program/compile.h"
@@ -285,6 +286,7 @@ class Instantiation {
 
   // A pointwise kernel may write its output over an input that nobody reads afterwards.
   void ShareWithDyingInputs() {
+    absl::flat_hash_map<StorageId, StorageId> result_of_home;
     for (uint32_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
       if (instruction.fused < 0) continue;
@@ -292,7 +294,9 @@ class Instantiation {
       const TemplateInstruction& from = *origins_[i];
       for (size_t k = 0; k < from.outputs.size(); ++k) {
         const StorageId output = from.outputs[k];
-        if (!IsTemporary(output) || storages_[output].first != i) continue;
+        const bool result = source_.storages[output].kind == BufferKind::kOutput &&
+                            storages_[output].root == output;
+        if ((!IsTemporary(output) && !result) || storages_[output].first != i) continue;
         for (const Reference& input : from.inputs) {
           const StorageId root = storages_[input.storage].root;
           StorageState& home = storages_[storages_[root].home];
@@ -301,11 +305,24 @@ class Instantiation {
               !WritesAfterReads(kernel, instruction, storages_[root].buffer, k)) {
             continue;
           }
+          if (result) {
+            // The other way round: what dies here has lived in the memory of the result, as sums
+            // that grow by micro-batches do.
+            result_of_home[storages_[root].home] = output;
+            home.last = kNone;
+            break;
+          }
           storages_[output].home = storages_[root].home;
           home.last = storages_[output].last;
           break;
         }
       }
+    }
+    for (BufferId id = 0; !result_of_home.empty() && id < buffer_roots_.size(); ++id) {
+      const auto found = result_of_home.find(storages_[buffer_roots_[id]].home);
+      if (found == result_of_home.end()) continue;
+      program_.buffers[id].kind = BufferKind::kOutput;
+      program_.buffers[id].index = source_.storages[found->second].index;
     }
   }
 

@@ -50,6 +50,12 @@ class Checker {
            program_.buffers[id].kind == BufferKind::kScratch;
   }
 
+  // Where it is among all memory that the program owns: the arena, then each output.
+  int64_t PlaceOf(const Buffer& buffer) const {
+    if (buffer.kind != BufferKind::kOutput) return buffer.offset;
+    return int64_t(buffer.index + 1) << 40;
+  }
+
   absl::Status CheckBounds(const Operand& operand) const {
     if (operand.buffer >= program_.buffers.size()) return Error("no such buffer");
     const Buffer& buffer = program_.buffers[operand.buffer];
@@ -64,9 +70,10 @@ class Checker {
 
   absl::Status Read(const Operand& operand) {
     MOAI_RETURN_IF_ERROR(CheckBounds(operand));
-    if (!InArena(operand.buffer)) return absl::OkStatus();
+    const Buffer& buffer = program_.buffers[operand.buffer];
+    if (!InArena(operand.buffer) && buffer.kind != BufferKind::kOutput) return absl::OkStatus();
     const auto [begin, end] = BytesOf(operand);
-    const int64_t base = program_.buffers[operand.buffer].offset;
+    const int64_t base = PlaceOf(buffer);
     // Every byte was last written through this very buffer.
     int64_t covered = base + begin;
     for (auto range = Covering(covered); range != owners_.end() && covered < base + end; ++range) {
@@ -82,14 +89,16 @@ class Checker {
     if (!operand.dense()) return Error("an output is not dense");
     const Buffer& buffer = program_.buffers[operand.buffer];
     switch (buffer.kind) {
+      case BufferKind::kOutput:
+        // What dies where the result is written may have lived in its memory before.
+        if (!written_.insert(operand.buffer).second) return Error("writes an output twice");
+        written_outputs_.insert(buffer.index);
+        [[fallthrough]];
       case BufferKind::kArena: {
         const auto [begin, end] = BytesOf(operand);
-        Own(buffer.offset + begin, buffer.offset + end, operand.buffer);
+        Own(PlaceOf(buffer) + begin, PlaceOf(buffer) + end, operand.buffer);
         return absl::OkStatus();
       }
-      case BufferKind::kOutput:
-        if (!written_outputs_.insert(buffer.index).second) return Error("writes an output twice");
-        return absl::OkStatus();
       case BufferKind::kSlot:
         if (!program_.slot_created[buffer.index] && at_ < program_.commit_point) {
           return Error("writes a slot before the commit point");
@@ -227,6 +236,7 @@ class Checker {
   const Program& program_;
   uint32_t at_ = 0;
   Owners owners_;
+  std::set<BufferId> written_;  // of outputs
   std::set<uint32_t> written_outputs_;
   std::set<uint32_t> written_slots_;
 };

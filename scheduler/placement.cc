@@ -30,8 +30,20 @@ std::vector<uint32_t> Mesh::Group(int64_t device, int axis) const {
 Layout Replicated(const Mesh& mesh) { return {mesh, Placement(mesh.axes.size())}; }
 Layout OnFirstDevice(const Mesh& mesh) { return {mesh, {}}; }
 
+bool IsMember(const Layout& layout, int64_t device) {
+  if (layout.on_first_only()) return device == 0;
+  for (int axis = 0; axis < int(layout.placement.size()); ++axis) {
+    const AxisPlacement& placement = layout.placement[axis];
+    if (placement.kind == PlacementKind::kOnlyAt &&
+        layout.mesh.Coordinate(device, axis) != placement.coordinate) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Shape LocalShape(const Shape& shape, const Layout& layout, int64_t device) {
-  if (layout.on_first_only()) return device == 0 ? shape : Shape::Filled(shape.rank(), 0);
+  if (!IsMember(layout, device)) return Shape::Filled(shape.rank(), 0);
   Shape local = shape;
   for (int axis = 0; axis < int(layout.placement.size()); ++axis) {
     const AxisPlacement& split = layout.placement[axis];
@@ -55,7 +67,7 @@ bool HoldsAll(const Layout& layout, const Shape& shape, int64_t device) {
   for (const AxisPlacement& placement : layout.placement) {
     if (placement.kind == PlacementKind::kPartial) return false;
   }
-  return LocalShape(shape, layout, device) == shape;
+  return IsMember(layout, device) && LocalShape(shape, layout, device) == shape;
 }
 
 std::string ToString(const AxisPlacement& placement) {
@@ -64,6 +76,8 @@ std::string ToString(const AxisPlacement& placement) {
       return "Replicate";
     case PlacementKind::kPartial:
       return "Partial";
+    case PlacementKind::kOnlyAt:
+      return absl::StrCat("OnlyAt(", placement.coordinate, ")");
     case PlacementKind::kShard:
       break;
   }

@@ -34,7 +34,9 @@ struct Mesh {
   friend bool operator==(const Mesh&, const Mesh&) = default;
 };
 
-enum class PlacementKind : uint8_t { kReplicate, kShard, kPartial };
+// kOnlyAt: the devices at one coordinate of the axis have it, the others nothing: what lives on a
+// stage of a pipeline.
+enum class PlacementKind : uint8_t { kReplicate, kShard, kPartial, kOnlyAt };
 
 // Along one mesh axis. A sharded dim has outer * count * unit elements: seen as [outer, count,
 // unit], the middle is split, as evenly as can be (PartOf). A plain split of a dim of n elements is
@@ -46,6 +48,7 @@ struct AxisPlacement {
   int64_t outer = 1;
   int64_t count = 1;
   int64_t unit = 1;
+  int64_t coordinate = 0;  // kOnlyAt
   friend bool operator==(const AxisPlacement&, const AxisPlacement&) = default;
 };
 
@@ -65,7 +68,14 @@ struct Layout {
 Layout Replicated(const Mesh& mesh);
 Layout OnFirstDevice(const Mesh& mesh);
 
-// What `device` holds of a tensor of this shape. On a device that has nothing: all extents 0.
+inline AxisPlacement OnlyAt(int64_t coordinate) {
+  return {.kind = PlacementKind::kOnlyAt, .coordinate = coordinate};
+}
+
+// Whether `device` is at the coordinates to which the placement confines a tensor.
+bool IsMember(const Layout& layout, int64_t device);
+// What `device` holds of a tensor of this shape. On a device that has nothing: all extents 0 (of a
+// tensor of no dims, an element that nobody reads).
 Shape LocalShape(const Shape& shape, const Layout& layout, int64_t device);
 // True where `device` holds every element, combined.
 bool HoldsAll(const Layout& layout, const Shape& shape, int64_t device);

@@ -1,5 +1,5 @@
-// Decides how a graph runs on the devices of a session. The one-device planner is the first behind
-// this interface; what runs where, and what it needs, is all that callers see of a plan.
+// Decides how a graph runs on the devices of a session;
+// what runs where, and what it needs, is all that callers see of a plan.
 #ifndef MOAI_SCHEDULER_PLANNER_H_
 #define MOAI_SCHEDULER_PLANNER_H_
 
@@ -68,7 +68,7 @@ class Planner {
   virtual absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) = 0;
 };
 
-// Runs the whole graph on the session's only device.
+// Runs the whole graph on the session's only device: for tests of what is not about planning.
 std::unique_ptr<Planner> MakeOneDevicePlanner();
 
 // Runs the whole graph on each of the session's devices: all make the same results. Nothing is

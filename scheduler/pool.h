@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,12 +15,16 @@
 
 namespace moai {
 
+struct MeasuredNode;  // scheduler/cost/measured_device.h
+
 // What the planner knows of a device.
 struct DeviceProfile {
   std::string kind;          // "cpu"
   int64_t memory_bytes = 0;  // what sessions may use
   int threads = 1;           // that its kernels use
   uint64_t node = 0;         // devices with equal numbers are of one worker
+  // What its worker measured of it and of the links to its neighbours; null: nothing.
+  std::shared_ptr<const MeasuredNode> measured = nullptr;
 };
 
 struct Lease {

@@ -17,16 +17,20 @@ struct Key {
   void (*set)(SearchConstraints& constraints, int64_t value);
 };
 
-constexpr int64_t kMostDevices = 1 << 20, kMostMicroBatches = 1 << 20;
+constexpr int64_t kMostDevices = 1 << 20, kMostMicroBatches = 1 << 20, kMostVirtualStages = 64;
 
 constexpr Key kKeys[] = {
     {"data", 1, kMostDevices, [](SearchConstraints& c, int64_t value) { c.data = value; }},
     {"model", 1, kMostDevices, [](SearchConstraints& c, int64_t value) { c.model = value; }},
+    {"stages", 1, kMostDevices, [](SearchConstraints& c, int64_t value) { c.stages = value; }},
+    {"virtual_stages", 1, kMostVirtualStages,
+     [](SearchConstraints& c, int64_t value) { c.virtual_stages = value; }},
     {"micro_batches", 1, kMostMicroBatches,
      [](SearchConstraints& c, int64_t value) { c.micro_batches = value; }},
     {"state", 0, 3, [](SearchConstraints& c, int64_t value) { c.state = int(value); }},
     {"recompute", 0, 2, [](SearchConstraints& c, int64_t value) { c.recompute = int(value); }},
-    {"sequence", 0, 1, [](SearchConstraints& c, int64_t value) { c.sequence = int(value); }},
+    {"sequence", 0, 2, [](SearchConstraints& c, int64_t value) { c.sequence = int(value); }},
+    {"experts", 0, 1, [](SearchConstraints& c, int64_t value) { c.experts = int(value); }},
 };
 
 const Key* FindKey(absl::string_view name) {

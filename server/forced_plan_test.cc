@@ -15,14 +15,19 @@ std::string ErrorOf(const std::string& text) {
 }
 
 TEST(ForcedPlanTest, SetsWhatIsNamed) {
-  const auto all = ParseForcedPlan("data=2,model=4,micro_batches=8,state=3,recompute=2,sequence=1");
+  const auto all = ParseForcedPlan(
+      "data=2,model=4,stages=3,virtual_stages=2,micro_batches=8,state=3,recompute=2,sequence=1,"
+      "experts=1");
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(all->data, 2);
   EXPECT_EQ(all->model, 4);
+  EXPECT_EQ(all->stages, 3);
+  EXPECT_EQ(all->virtual_stages, 2);
   EXPECT_EQ(all->micro_batches, 8);
   EXPECT_EQ(all->state, 3);
   EXPECT_EQ(all->recompute, 2);
   EXPECT_EQ(all->sequence, 1);
+  EXPECT_EQ(all->experts, 1);
 }
 
 TEST(ForcedPlanTest, LeavesTheRestFree) {

@@ -100,6 +100,7 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
   const std::string label = absl::StrCat(entry.job);
   const std::vector<DeviceProfile> pool = pool_->Profiles();
   SessionSettings settings;
+  settings.label = label;
   settings.executors = ExecutorDevices(leases);
   for (const Lease& lease : leases) {
     settings.devices.push_back(lease.profile);

@@ -19,6 +19,7 @@
 #include "graph/fingerprint.h"
 #include "graph/graph.h"
 #include "program/compile.h"
+#include "program/step_account.h"
 #include "scheduler/planner.h"
 #include "server/layout_table.h"
 
@@ -26,8 +27,9 @@ namespace moai {
 
 // What devices run, as the executors know it.
 struct LoadedParts {
-  uint32_t program = 0;              // its name in commands
-  std::vector<uint32_t> structures;  // by device; empty until the executors have been told
+  uint32_t program = 0;                // its name in commands
+  std::vector<uint32_t> structures;    // by device; empty until the executors have been told
+  std::vector<CollectiveCounts> sent;  // by device; filled only where steps are logged
 };
 
 // A plan. Kept until it has not been used for long, or its graph goes.
@@ -106,6 +108,8 @@ class GraphRegistry {
   size_t plan_count() const { return plans_.size(); }
   // A name for a program that is none of a graph's.
   uint32_t NewProgramName() { return next_program_++; }
+  // A name under which executors remember slots and scalars, that is none of a graph's.
+  uint32_t NewGraphName() { return next_name_++; }
 
  private:
   struct Key {

@@ -21,7 +21,7 @@ std::string KeyOf(const Layout& layout) {
     absl::StrAppend(&key, axis.name, "=", axis.extent, ";");
   for (const AxisPlacement& p : layout.placement) {
     absl::StrAppend(&key, int(p.kind), ",", int(p.reduce), ",", int(p.dim), ",", p.outer, ",",
-                    p.count, ",", p.unit, ";");
+                    p.count, ",", p.unit, ",", p.coordinate, ";");
   }
   return key;
 }

@@ -44,7 +44,7 @@ void ObjectTable::Put(uint64_t id, const TensorType& type, LayoutId layout) {
   if (object.bytes > 0 && object.type == type && object.layout == layout) return;
   const bool is_slot = object.is_slot;
   Forget(object);
-  object = {type, layout, 0, is_slot, absl::OkStatus()};
+  object = {.type = type, .layout = layout, .is_slot = is_slot};
   object.bytes = LocalBytes(object, *layouts_, 0);
   Count(object, 1);
 }
@@ -61,7 +61,18 @@ void ObjectTable::Rename(uint64_t from, uint64_t to) {
 void ObjectTable::PutPoisoned(uint64_t id, const absl::Status& why) {
   SessionObject& object = objects_[id];
   Forget(object);
-  object = {{}, kOnFirstDevice, 0, object.is_slot, why};
+  object = {.is_slot = object.is_slot, .poison = why};
+}
+
+void ObjectTable::PutDeferred(uint64_t id, const TensorType& type) {
+  SessionObject& object = objects_[id];
+  Forget(object);
+  object = {.type = type, .is_slot = object.is_slot, .deferred = true};
+}
+
+void ObjectTable::CountOther(absl::Span<const int64_t> by_device, int64_t times) {
+  for (size_t device = 0; device < live_.size(); ++device)
+    live_[device] += times * by_device[device];
 }
 
 void ObjectTable::MarkSlot(uint64_t id) {

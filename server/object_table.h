@@ -13,6 +13,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "graph/graph.h"
 #include "server/layout_table.h"
 
@@ -21,9 +22,10 @@ namespace moai {
 struct SessionObject {
   TensorType type;  // of the whole, as the client sees it
   LayoutId layout = kOnFirstDevice;
-  int64_t bytes = 0;     // of the first device; 0 for a poisoned one
-  bool is_slot = false;  // has been bound as a slot
-  absl::Status poison;   // a step that the server refused would have made it
+  int64_t bytes = 0;      // of the first device; 0 for a poisoned one
+  bool is_slot = false;   // has been bound as a slot
+  absl::Status poison;    // a step that the server refused would have made it
+  bool deferred = false;  // no device has it yet (session_region.cc)
 };
 
 class ObjectTable {
@@ -41,6 +43,10 @@ class ObjectTable {
   // Makes an object, or replaces the one of that id.
   void Put(uint64_t id, const TensorType& type, LayoutId layout = kOnFirstDevice);
   void PutPoisoned(uint64_t id, const absl::Status& why);
+  // Makes one that takes nothing until it is Put.
+  void PutDeferred(uint64_t id, const TensorType& type);
+  // Counts bytes that no object has: `times` over those of each device.
+  void CountOther(absl::Span<const int64_t> by_device, int64_t times);
   void MarkSlot(uint64_t id);
   void Erase(uint64_t id);
   // Makes what `from` is the content of `to`, as the command Rename does.

@@ -22,15 +22,13 @@
 namespace moai {
 namespace {
 
-// One planner for sessions of one device, one for the others.
-class PlannerBySize : public Planner {
+// Says in the log what was chosen.
+class LoggingPlanner : public Planner {
  public:
-  PlannerBySize(std::unique_ptr<Planner> of_one, std::unique_ptr<Planner> of_several)
-      : of_one_(std::move(of_one)), of_several_(std::move(of_several)) {}
+  explicit LoggingPlanner(std::unique_ptr<Planner> planner) : planner_(std::move(planner)) {}
 
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
-    const bool one = request.devices.size() == 1;
-    auto plan = (one ? of_one_ : of_several_)->MakePlan(request);
+    auto plan = planner_->MakePlan(request);
     if (plan.ok()) {
       spdlog::info("planned nodes={} devices={} plan=\"{}\"", request.graph->nodes.size(),
                    request.devices.size(), (*plan)->explanation);
@@ -39,19 +37,16 @@ class PlannerBySize : public Planner {
   }
 
  private:
-  const std::unique_ptr<Planner> of_one_, of_several_;
+  const std::unique_ptr<Planner> planner_;
 };
 
-// Where there is one device only, and nothing is forced, it runs the graph as it came.
 absl::StatusOr<std::unique_ptr<Planner>> MakePlanner(const ServerOptions& options) {
   auto forced = ParseForcedPlan(options.force_plan);
   if (!forced.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--force_plan: ", forced.status().message()));
   }
-  const AutoPlannerOptions planning{.constraints = *forced};
-  return std::make_unique<PlannerBySize>(
-      options.force_plan.empty() ? MakeOneDevicePlanner() : MakeAutoPlanner(planning),
-      options.replicate ? MakeReplicatingPlanner() : MakeAutoPlanner(planning));
+  return std::make_unique<LoggingPlanner>(
+      options.replicate ? MakeReplicatingPlanner() : MakeAutoPlanner({.constraints = *forced}));
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ SessionCore::SessionCore(SessionSettings settings, Planner* planner, DeviceSink*
       layouts_(settings_.devices.size()),
       objects_(&layouts_),
       redistributions_(settings_.devices, [this](const LoadedParts& parts) { Unload(parts); }),
+      planner_(planner),
+      regions_([this](const LoadedParts& parts) { Unload(parts); }),
       arena_bytes_(settings_.devices.size()),
       progress_(executor_count()) {}
 
@@ -35,6 +37,7 @@ absl::Status SessionCore::OnClientMessage(proto::ClientMessage& message) {
         " bytes ahead of the accelerator; allowed are ", settings_.limits.max_commands_in_flight,
         " of ", settings_.limits.max_bytes_in_flight, " bytes"));
   }
+  if (BeforeMessage(message)) return absl::OkStatus();
   switch (message.kind_case()) {
     case proto::ClientMessage::kStep:
       return OnStep(*message.mutable_step());
@@ -125,6 +128,7 @@ absl::Status SessionCore::OnRead(const proto::Read& read) {
     SendReadError(request, status);
     return absl::OkStatus();
   }
+  if (previous_.graph != nullptr) previous_.read.insert(read.id());
   PendingRead pending{object->type, {}};
   // The first device answers, from a copy where it does not have all of the tensor.
   uint64_t id = read.id();

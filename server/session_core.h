@@ -25,6 +25,7 @@
 #include "server/layout_table.h"
 #include "server/object_table.h"
 #include "server/redistributions.h"
+#include "server/region_table.h"
 #include "server/structure_table.h"
 
 namespace moai {
@@ -49,6 +50,7 @@ struct SessionLimits {
 };
 
 struct SessionSettings {
+  std::string label;                   // of the session, for the log
   std::vector<DeviceProfile> devices;  // leased to the session, by rank
   // How many of them each executor has, in order. Empty: one executor has all.
   std::vector<size_t> executors;
@@ -120,6 +122,10 @@ class SessionCore {
   absl::Status TakeScalars(const proto::Step& step, RegisteredGraph& graph);
   // Whether the step may run; an error refuses it.
   absl::Status CheckStep(proto::Step& step, RegisteredGraph& graph);
+  // Brings what it binds to where its plan wants it, and the plan to the executors.
+  absl::Status MakeReady(proto::Step& step, RegisteredGraph& graph, PlannedProgram& planned);
+  // Runs it, or refuses it.
+  void RunStep(proto::Step& step, RegisteredGraph& graph);
   // Tells the person at the terminal what was chosen.
   void Announce(const Plan& plan);
   absl::Status CheckSlots(RegisteredGraph& graph, const PlannedProgram& planned);
@@ -130,6 +136,9 @@ class SessionCore {
   absl::Status NumberLayouts(PlannedProgram& planned);
   // What is alive beside the step's bindings, of the device where that is most.
   int64_t OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const;
+  int64_t BytesBeside(std::vector<uint64_t> ids) const;
+  // At the sizes of the step.
+  bool HasPlan(const proto::Step& step, const RegisteredGraph& graph) const;
   void PreparePlan(const proto::Step& step);
   absl::Status CheckFit(const std::vector<StepMemory>& step) const;
   void Forward(proto::Step& step, RegisteredGraph& graph);
@@ -157,6 +166,37 @@ class SessionCore {
   void Load(const std::vector<DeviceGraph>& parts, const RegisteredGraph* client_graph,
             LoadedParts& loaded);
   void Unload(const LoadedParts& loaded);
+  // Before the execution of a program is sent: what it will take and send. At debug level only.
+  void LogExecution(const LoadedParts& loaded, const std::vector<StepMemory>& memory) const;
+
+  // session_region.cc: two steps that are planned as one.
+  // Before a message is taken: ends a region, or runs its late part, where the message is about
+  // what it has left open. True where the message is done with it.
+  bool BeforeMessage(const proto::ClientMessage& message);
+  // A step whose changes have been taken: whether it begins a region, or is the one that the open
+  // region waits for. If not, it runs alone.
+  bool BeginRegion(const proto::Step& step, RegisteredGraph& graph);
+  bool ContinueRegion(proto::Step& step, RegisteredGraph& graph);
+  bool IsExpected(const proto::Step& step, const RegisteredGraph& graph);
+  void Note(const proto::Step& step, RegisteredGraph& graph, NotedStep& note) const;
+  void Observe(const proto::Step& step, RegisteredGraph& graph);
+  // At the step after a pair: what the program holds of its first one is not made for the second
+  // only.
+  void LearnWhatIsKept();
+  // The pair that this step begins if no plan is missing for it but the region's.
+  RegionCandidate* WithoutPlan(const proto::Step& step) const;
+  void PrepareRegion(const proto::Step& step, RegionCandidate& candidate);
+  absl::Status CheckRegion(const NotedStep& first, RegionCandidate& candidate);
+  absl::Status ArrangeRegion(const NotedStep& first, RegionPlan& plan);
+  void SendHalf(PlannedHalf& half, uint64_t step, uint64_t first_output);
+  void RecordLate(const proto::Step& step, const RegisteredGraph& graph);
+  bool AnyDeferred() const;
+  void RunLate();
+  // Runs the first step alone, as the second did not come or the program wants more of it, and then
+  // the second if it waits.
+  void LeaveRegion();
+  void RunFirstAlone(OpenRegion& region);
+  void DropCrossing(const OpenRegion& region);
 
   size_t executor_count() const { return std::max<size_t>(1, settings_.executors.size()); }
   void SendToDevices(const proto::ExecutorCommand& command);
@@ -180,6 +220,12 @@ class SessionCore {
   ObjectTable objects_;
   StructureTable structures_;
   Redistributions redistributions_;
+  Planner* const planner_;
+  RegionTable regions_;
+  NotedStep previous_;                  // where it may begin a region
+  RegionCandidate* watched_ = nullptr;  // of which a step of the second was the last to come
+  uint64_t watched_output_ = 0;         // where the outputs of its first began
+  OpenRegion region_;
   uint64_t next_own_id_ = kFirstOwnId;
   std::vector<uint64_t> temporaries_;  // of the step at hand
   // Copies that a client reads on tickets, by ticket: released when it says that it has them.

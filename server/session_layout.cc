@@ -5,10 +5,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/status.h"
 #include "graph/fingerprint.h"
+#include "graph/infer.h"
 #include "graph/serialize.h"
 #include "scheduler/fit.h"
 #include "server/id_ranges.h"
 #include "server/session_core.h"
+#include "spdlog/spdlog.h"
 
 namespace moai {
 namespace {
@@ -26,6 +28,16 @@ absl::Status Number(const std::vector<Layout>& layouts, LayoutTable& table,
 bool HasCollectives(const Graph& graph) {
   return std::any_of(graph.nodes.begin(), graph.nodes.end(),
                      [](const Node& node) { return IsCollective(node.op); });
+}
+
+std::vector<CollectiveCounts> PredictAll(const std::vector<DeviceGraph>& parts) {
+  std::vector<CollectiveCounts> sent;
+  for (const DeviceGraph& part : parts) {
+    const auto types = InferGraph(*part.graph, part.sizes);
+    sent.emplace_back();
+    if (types.ok()) sent.back() = PredictCollectives(part, *types, uint32_t(sent.size() - 1));
+  }
+  return sent;
 }
 
 }  // namespace
@@ -49,12 +61,16 @@ int64_t SessionCore::OtherBytes(const proto::Step& step, const RegisteredGraph& 
     AppendIds(step.slots(), graph.graph->slot_count, bound);
   }
   AppendIds(step.values(), graph.graph->value_count, bound);
-  std::sort(bound.begin(), bound.end());
-  bound.erase(std::unique(bound.begin(), bound.end()), bound.end());
+  return BytesBeside(std::move(bound));
+}
+
+int64_t SessionCore::BytesBeside(std::vector<uint64_t> ids) const {
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   int64_t most = 0;
   for (size_t device = 0; device < settings_.devices.size(); ++device) {
     int64_t others = objects_.live_bytes(device);
-    for (const uint64_t id : bound) others -= objects_.BytesOn(device, id);
+    for (const uint64_t id : ids) others -= objects_.BytesOn(device, id);
     most = std::max(most, others);
   }
   return most;
@@ -159,6 +175,7 @@ absl::StatusOr<uint64_t> SessionCore::CopyAs(uint64_t id, LayoutId to) {
   MOAI_RETURN_IF_ERROR(CheckFit(redistribution->memory));
   Load(redistribution->parts, nullptr, redistribution->loaded);
   const uint64_t copy = next_own_id_++;
+  LogExecution(redistribution->loaded, redistribution->memory);
   command_.Clear();
   proto::Execute* execute = command_.mutable_execute();
   execute->set_program(redistribution->loaded.program);
@@ -186,6 +203,7 @@ void SessionCore::ReleaseTemporaries() {
 void SessionCore::Load(const std::vector<DeviceGraph>& parts, const RegisteredGraph* client_graph,
                        LoadedParts& loaded) {
   if (!loaded.structures.empty()) return;
+  if (spdlog::should_log(spdlog::level::debug)) loaded.sent = PredictAll(parts);
   bool collectives = false;
   Fingerprint fingerprint;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -226,6 +244,17 @@ void SessionCore::Load(const std::vector<DeviceGraph>& parts, const RegisteredGr
     bytes = std::max(bytes, device_->SendTo(executor, command_));
   }
   CountCommand(bytes);
+}
+
+void SessionCore::LogExecution(const LoadedParts& loaded,
+                               const std::vector<StepMemory>& memory) const {
+  for (size_t rank = 0; rank < loaded.sent.size(); ++rank) {
+    const StepAccount account = {.object_bytes = objects_.live_bytes(rank) + memory[rank].fresh,
+                                 .arena_bytes = memory[rank].arena,
+                                 .sent = loaded.sent[rank]};
+    spdlog::debug("step planned session={} rank={} program={} {}", settings_.label, rank,
+                  loaded.program, ToString(account));
+  }
 }
 
 void SessionCore::Unload(const LoadedParts& loaded) {

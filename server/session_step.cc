@@ -34,10 +34,12 @@ bool SessionCore::TakesLong(const proto::ClientMessage& message) const {
   const proto::Step& step = message.step();
   const RegisteredGraph* graph = registry_.Find(FingerprintOf(step));
   if (graph == nullptr || !graph->status.ok()) return false;
-  if (step.same_sizes()) {
-    return graph->planned == nullptr || absl::IsResourceExhausted(graph->planned->status);
-  }
-  return !registry_.HasPlan(*graph, step.sizes());
+  return !HasPlan(step, *graph) || WithoutPlan(step) != nullptr;
+}
+
+bool SessionCore::HasPlan(const proto::Step& step, const RegisteredGraph& graph) const {
+  if (!step.same_sizes()) return registry_.HasPlan(graph, step.sizes());
+  return graph.planned != nullptr && !absl::IsResourceExhausted(graph.planned->status);
 }
 
 void SessionCore::Prepare(const proto::ClientMessage& message) {
@@ -50,6 +52,7 @@ void SessionCore::Prepare(const proto::ClientMessage& message) {
 
 void SessionCore::PreparePlan(const proto::Step& step) {
   const RegisteredGraph& graph = *registry_.Find(FingerprintOf(step));
+  if (HasPlan(step, graph)) return PrepareRegion(step, *WithoutPlan(step));
   const Sizes sizes =
       step.same_sizes() ? graph.sizes : Sizes(step.sizes().begin(), step.sizes().end());
   registry_.PreparePlan(graph, sizes, OtherBytes(step, graph));
@@ -63,6 +66,8 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
   last_step_ = step.step();
   if (!executor_lost_.ok()) return absl::OkStatus();  // every read is answered with it
   RegisteredGraph* graph = registry_.Find(FingerprintOf(step));
+  LearnWhatIsKept();
+  if (region_.candidate != nullptr && region_.candidate->second != graph) LeaveRegion();
   absl::Status status;
   if (graph == nullptr) {
     status = absl::NotFoundError(
@@ -70,15 +75,28 @@ absl::Status SessionCore::OnStep(proto::Step& step) {
   } else {
     status = graph->status;
     if (status.ok()) status = TakeChanges(step, *graph);
-    if (status.ok()) status = CheckStep(step, *graph);
+    if (status.ok() && (ContinueRegion(step, *graph) || BeginRegion(step, *graph))) {
+      return absl::OkStatus();
+    }
   }
+  if (region_.candidate != nullptr) LeaveRegion();
   if (status.ok()) {
-    Forward(step, *graph);
+    RunStep(step, *graph);
   } else {
     Refuse(step, graph, status);
   }
-  ReleaseTemporaries();
   return absl::OkStatus();
+}
+
+void SessionCore::RunStep(proto::Step& step, RegisteredGraph& graph) {
+  Observe(step, graph);
+  const absl::Status status = CheckStep(step, graph);
+  if (status.ok()) {
+    Forward(step, graph);
+  } else {
+    Refuse(step, &graph, status);
+  }
+  ReleaseTemporaries();
 }
 
 absl::Status SessionCore::TakeChanges(const proto::Step& step, RegisteredGraph& graph) {
@@ -163,15 +181,21 @@ absl::Status SessionCore::CheckStep(proto::Step& step, RegisteredGraph& graph) {
     MOAI_RETURN_IF_ERROR(CheckValues(step, graph, plan));
     MOAI_RETURN_IF_ERROR(CheckFeeds(step, plan));
     MOAI_RETURN_IF_ERROR(CheckOutputs(step, plan));
-    MOAI_RETURN_IF_ERROR(NumberLayouts(*planned));
-    MOAI_RETURN_IF_ERROR(Arrange(step, graph, *planned));
-    MOAI_RETURN_IF_ERROR(CheckFit(plan.memory));
-    if (planned->loaded.structures.empty()) Announce(plan);
-    Load(plan.parts, &graph, planned->loaded);
-    return absl::OkStatus();
+    return MakeReady(step, graph, *planned);
   };
   absl::Status status = check();
   return status.ok() ? status : Annotated(step.step(), status);
+}
+
+absl::Status SessionCore::MakeReady(proto::Step& step, RegisteredGraph& graph,
+                                    PlannedProgram& planned) {
+  const Plan& plan = *planned.plan;
+  MOAI_RETURN_IF_ERROR(NumberLayouts(planned));
+  MOAI_RETURN_IF_ERROR(Arrange(step, graph, planned));
+  MOAI_RETURN_IF_ERROR(CheckFit(plan.memory));
+  if (planned.loaded.structures.empty()) Announce(plan);
+  Load(plan.parts, &graph, planned.loaded);
+  return absl::OkStatus();
 }
 
 void SessionCore::Announce(const Plan& plan) {
@@ -282,6 +306,7 @@ absl::Status SessionCore::CheckOutputs(const proto::Step& step, const Plan& plan
 }
 
 void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
+  LogExecution(graph.planned->loaded, graph.planned->plan->memory);
   RecordResults(step, graph);
   if (!command_.has_execute()) command_.Clear();
   proto::Execute* execute = command_.mutable_execute();
@@ -304,7 +329,7 @@ void SessionCore::Forward(proto::Step& step, RegisteredGraph& graph) {
   }
   graph.executor_has_slots = true;
   graph.executor_has_scalars = true;
-  last_forwarded_ = step.step();
+  last_forwarded_ = std::max(last_forwarded_, step.step());
   for (size_t device = 0; device < arena_bytes_.size(); ++device) {
     arena_bytes_[device] =
         std::max(arena_bytes_[device], graph.planned->plan->memory[device].arena);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "scheduler/fit.h"
+#include "server/measured_node.h"
 #include "spdlog/spdlog.h"
 #include "wire/handshake.h"
 #include "wire/random_id.h"
@@ -35,7 +36,11 @@ absl::StatusOr<std::vector<DeviceProfile>> DevicesOf(const proto::WorkerHello& h
                                                      " bytes and ", device.threads(),
                                                      " threads are no device"));
     }
-    devices.push_back({device.kind(), int64_t(device.memory_bytes()), int(device.threads())});
+    DeviceProfile& profile = devices.emplace_back();
+    profile.kind = device.kind();
+    profile.memory_bytes = int64_t(device.memory_bytes());
+    profile.threads = int(device.threads());
+    MOAI_ASSIGN_OR_RETURN(profile.measured, MeasuredNodeOf(device, hello));
   }
   return devices;
 }
@@ -112,6 +117,7 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnWorkerHello(absl::string_view 
   MOAI_ASSIGN_OR_RETURN(std::vector<DeviceProfile> devices, DevicesOf(hello));
   const size_t device_count = devices.size();
   const int64_t memory = devices[0].memory_bytes;
+  const bool measured = devices[0].measured != nullptr;
 
   proto::WorkerWelcome welcome;
   welcome.set_version(version);
@@ -123,9 +129,10 @@ absl::StatusOr<wire::Admission> WorkerRegistry::OnWorkerHello(absl::string_view 
       std::make_shared<WorkerHandler>(this, worker), wire::ControlSessionOptions{.lease = lease_});
   workers_[worker] = {hello.name(), welcome.resume_id(), stream};
   registered_.NotifyAll();
-  spdlog::info("worker registered worker={} name=\"{}\" pid={} peer={} devices={} memory={}",
-               worker, ForLog(hello.name()), hello.process_id(), peer.address, device_count,
-               ShortBytes(memory));
+  spdlog::info(
+      "worker registered worker={} name=\"{}\" pid={} peer={} devices={} memory={} measured={}",
+      worker, ForLog(hello.name()), hello.process_id(), peer.address, device_count,
+      ShortBytes(memory), measured);
   return wire::Admission{stream, false, welcome.SerializeAsString()};
 }
 

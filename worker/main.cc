@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -28,6 +29,8 @@
 #include "worker/daemon/worker_daemon.h"
 #include "worker/executor/executor_process.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
+#include "worker/profile/measure_device.h"
+#include "worker/profile/measure_links.h"
 
 ABSL_FLAG(std::string, server, "127.0.0.1:7071",
           "where the server takes workers: host:port, unix:path");
@@ -49,6 +52,15 @@ ABSL_FLAG(bool, allow_insecure_remote, false,
           "listen without encryption on addresses that other machines reach");
 ABSL_FLAG(moai::ByteSizeFlag, executor_overhead, moai::ByteSizeFlag{int64_t{2} << 30},
           "what an executor process may take beside its device's memory; 0: no limit");
+ABSL_FLAG(std::string, profile_directory, "",
+          "where what the devices and their links can do is kept; what is not there is measured "
+          "before the worker registers, which takes some seconds. By default "
+          "MOAI_PROFILE_DIRECTORY, else ~/.cache/moai; none: nothing is measured, and the server "
+          "assumes a usual core");
+ABSL_FLAG(moai::ByteSizeFlag, link_rate, moai::ByteSizeFlag{0},
+          "bytes a second that each device sends at most; 0: as many as it can. For measurements "
+          "in which communication is to matter");
+ABSL_FLAG(double, link_latency_us, 0, "added to each message between devices; as --link_rate");
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error");
 ABSL_FLAG(bool, executor, false, "be an executor process (started by the daemon only)");
 
@@ -73,6 +85,12 @@ void LimitMemory(int64_t device_bytes) {
   if (setrlimit(RLIMIT_DATA, &limit) != 0) spdlog::warn("cannot limit memory bytes={}", bytes);
 }
 
+LinkThrottle Throttle() {
+  return {.bytes_per_second = double(absl::GetFlag(FLAGS_link_rate).bytes),
+          .latency_us = absl::GetFlag(FLAGS_link_latency_us),
+          .in_process = true};
+}
+
 int ExecutorMain() {
   SetUpLog("executor");
   // Dies with the daemon, however that ends; a daemon that is gone already was the parent no more.
@@ -93,7 +111,7 @@ int ExecutorMain() {
   int64_t device_bytes = 0;
   for (const auto& device : config.devices()) device_bytes += int64_t(device.memory_bytes());
   LimitMemory(device_bytes);
-  const absl::Status status = RunExecutor(config, MakeCpuKernel);
+  const absl::Status status = RunExecutor(config, MakeCpuKernel, Throttle());
   if (!status.ok()) spdlog::error("executor ended reason=\"{}\"", status.ToString());
   // The process is all there is to free.
   spdlog::shutdown();
@@ -114,6 +132,41 @@ int UsableCores() {
   cpu_set_t cores;
   if (sched_getaffinity(0, sizeof(cores), &cores) == 0) return CPU_COUNT(&cores);
   return int(std::thread::hardware_concurrency());
+}
+
+// Empty where nothing is to be measured.
+std::string ProfileDirectory() {
+  std::string directory = absl::GetFlag(FLAGS_profile_directory);
+  if (const char* named = getenv("MOAI_PROFILE_DIRECTORY"); directory.empty() && named != nullptr) {
+    directory = named;
+  }
+  if (directory == "none") return "";
+  if (!directory.empty()) return directory;
+  const char* const home = getenv("HOME");
+  return home == nullptr ? "" : absl::StrCat(home, "/.cache/moai");
+}
+
+// What cannot be measured is left out: the server assumes something then.
+void Measure(const std::string& directory, WorkerOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  // All devices are alike.
+  const auto device =
+      LoadOrMeasureDevice(directory, MakeCpuKernel, {.threads = options.devices[0].threads});
+  const auto links =
+      LoadOrMeasureLinks(directory, {.host = options.peer_host, .throttle = Throttle()});
+  if (!device.ok() || !links.ok()) {
+    spdlog::warn("cannot measure device=\"{}\" links=\"{}\"", device.status().ToString(),
+                 links.status().ToString());
+    return;
+  }
+  for (WorkerDevice& one : options.devices) one.measurement = *device;
+  options.links = *links;
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  spdlog::info(
+      "profile directory={} seconds={:.2f} complete={} matmul_gflops={:.1f} stream_gb_per_s={:.1f} "
+      "network_gb_per_s={:.2f} network_latency_us={:.0f}",
+      directory, seconds.count(), device->complete, device->matmuls[0].gflops,
+      device->stream_gb_per_s, links->network.gather_gb_per_s, links->network.latency_us);
 }
 
 std::string ReadToken(const std::string& path) {
@@ -166,7 +219,16 @@ int DaemonMain() {
   }
   options.executor_arguments = {
       absl::StrCat("--executor_overhead=", absl::GetFlag(FLAGS_executor_overhead).bytes),
+      absl::StrCat("--link_rate=", absl::GetFlag(FLAGS_link_rate).bytes),
+      absl::StrCat("--link_latency_us=", absl::GetFlag(FLAGS_link_latency_us)),
       absl::StrCat("--log_level=", absl::GetFlag(FLAGS_log_level))};
+  if (absl::GetFlag(FLAGS_link_rate).bytes < 0 || absl::GetFlag(FLAGS_link_latency_us) < 0) {
+    spdlog::error("--link_rate and --link_latency_us must not be negative");
+    return 2;
+  }
+  if (const std::string directory = ProfileDirectory(); !directory.empty()) {
+    Measure(directory, options);
+  }
 
   WorkerDaemon daemon(options);
   // Signals come to one thread, which may take locks.

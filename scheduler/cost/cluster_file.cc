@@ -18,6 +18,7 @@ namespace moai {
 namespace {
 
 constexpr double kMicro = 1e-6;
+constexpr double kMebi = 1 << 20;
 constexpr double kMilli = 1e-3;
 constexpr double kGiga = 1e9;
 constexpr double kTera = 1e12;
@@ -184,6 +185,7 @@ absl::StatusOr<Cluster> Read(const YAML::Node& file, absl::string_view name) {
   }
   MOAI_RETURN_IF_ERROR(ReadMap(file, "the file",
                                {{"collective_us", &cluster.collective_seconds, kMicro},
+                                {"bucket_mib", &cluster.bucket_bytes, kMebi},
                                 {"in_situ", &cluster.in_situ},
                                 {"overlap_slowdown", &cluster.overlap_slowdown}},
                                keys));

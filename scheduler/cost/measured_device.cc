@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 #include "scheduler/cost/op_cost.h"
 
 namespace moai {
@@ -43,7 +44,35 @@ absl::Status CheckRates(const DeviceProfileMeasurement& m) {
   return absl::OkStatus();
 }
 
+// No link of a machine is faster, whatever a worker says.
+constexpr double kMostGigabytes = 1e5;
+
+absl::StatusOr<LinkLevel> LinkFromMeasurement(const char* name, const LinkMeasurement& m) {
+  const bool rates = Positive(m.gather_gb_per_s) && m.gather_gb_per_s < kMostGigabytes &&
+                     Positive(m.reduce_gb_per_s) && m.reduce_gb_per_s < kMostGigabytes;
+  if (!rates || !Positive(m.latency_us)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("link profile: ", name, " has ", m.latency_us, " us, ", m.gather_gb_per_s,
+                     " and ", m.reduce_gb_per_s, " GB/s; all must be positive"));
+  }
+  return LinkLevel{.name = name,
+                   .bandwidth = m.gather_gb_per_s * kGiga,
+                   .efficiency = 1,  // measured
+                   .latency = m.latency_us * 1e-6,
+                   .all_reduce_gain = m.reduce_gb_per_s / m.gather_gb_per_s};
+}
+
 }  // namespace
+
+absl::StatusOr<MeasuredNode> NodeFromMeasurement(const DeviceProfileMeasurement& device,
+                                                 const LinksMeasurement& links,
+                                                 double memory_bytes) {
+  MeasuredNode node;
+  MOAI_ASSIGN_OR_RETURN(node.device, DeviceFromMeasurement(device, memory_bytes));
+  MOAI_ASSIGN_OR_RETURN(node.process, LinkFromMeasurement("process", links.process));
+  MOAI_ASSIGN_OR_RETURN(node.network, LinkFromMeasurement("network", links.network));
+  return node;
+}
 
 absl::StatusOr<DeviceModel> DeviceFromMeasurement(const DeviceProfileMeasurement& measurement,
                                                   double memory_bytes) {

@@ -19,6 +19,7 @@ constexpr double kFastRampBytes = 28e6;
 constexpr double kNetworkLatency = 5e-6;
 constexpr double kNetworkEfficiency = 0.9;  // Calculon's systems/h100_80g_nvl8.json
 constexpr double kInSitu = 1.3;
+constexpr double kBucketBytes = 64 << 20;  // PyTorch's DDP: 25 MB; Megatron: 40 million elements
 
 }  // namespace
 
@@ -70,6 +71,7 @@ Cluster ClusterOf(const GpuType& type, int64_t nodes, int64_t devices_per_node) 
   cluster.name = absl::StrCat(nodes, "x", cluster.devices_per_node, " ", type.device.name);
   cluster.collective_seconds = kCollectiveStart;
   cluster.in_situ = kInSitu;
+  cluster.bucket_bytes = kBucketBytes;
   const int64_t all = cluster.device_count();
   // A block is whole nodes or divides one.
   int64_t domain = std::min<int64_t>(type.fast_domain, all);

@@ -42,6 +42,9 @@ struct Cluster {
   std::vector<LinkLevel> links;
   // What starting a collective costs, whatever its size: launch, meeting the others.
   double collective_seconds = 0;
+  // Collectives of one kind and group that wait for their turn are issued together, up to so many
+  // bytes, and start once (NCCL's group calls; buckets of gradients). 0: each by itself.
+  double bucket_bytes = 0;
   // Factor on the transfer time of collectives in a step, against the same ones alone on the
   // machine: they share memory, links and processors. vTrain measured about 1.3 (MICRO 2024).
   double in_situ = 1;

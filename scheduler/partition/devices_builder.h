@@ -44,6 +44,8 @@ class DevicesBuilder {
   Dtype dtype(ValueId value) const { return graph_.values[value].dtype; }
   const Shape& shape(ValueId value, size_t device) const { return types_[device][value].shape; }
   const Graph& graph() const { return graph_; }
+  // By device and value. Nothing may be recorded after it.
+  std::vector<std::vector<TensorType>> TakeTypes() { return std::move(types_); }
 
   // What was recorded; `groups` by device. Leaves the builder empty.
   std::vector<DeviceGraph> Finish(std::vector<std::vector<DeviceGroup>> groups);

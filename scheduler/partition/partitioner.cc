@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "scheduler/partition/layouts.h"
 #include "scheduler/partition/pipeline_order.h"
 #include "scheduler/partition/stage_recorder.h"
 
@@ -19,7 +20,9 @@ class Partitioner {
       : request_(request),
         graph_(*request.graph),
         facts_(request),
-        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))) {}
+        stages_(uint32_t(std::max<int64_t>(1, request.pipeline.stages))),
+        input_stages_(StagesOfInputs(request)),
+        output_stages_(StagesOfOutputs(request)) {}
 
   absl::StatusOr<PartitionedGraph> Run() {
     MOAI_RETURN_IF_ERROR(FindStages());
@@ -31,7 +34,7 @@ class Partitioner {
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
       for (uint32_t stage = 0; stage < stages_; ++stage) {
-        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == StageOfOutput(i)));
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->AddOutput(i, stage == output_stages_[i]));
       }
     }
     return Finish();
@@ -41,29 +44,6 @@ class Partitioner {
   uint32_t StageOfNode(uint32_t node) const {
     return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
   }
-  uint32_t StageOfInput(size_t input) const {
-    if (!request_.pipeline.used() || Everywhere(input)) return 0;
-    return request_.pipeline.chunk_of_input[input] % stages_;
-  }
-  // State stays where it is; other results are where they are made.
-  uint32_t StageOfOutput(size_t i) const {
-    const Output& output = graph_.outputs[i];
-    if (output.kind == OutputKind::kSlot) {
-      for (size_t k = 0; k < graph_.inputs.size(); ++k) {
-        const Input& input = graph_.inputs[k];
-        if (input.kind == InputKind::kSlot && input.index == output.index) return StageOfInput(k);
-      }
-    }
-    return home_[output.value];
-  }
-
-  bool Everywhere(size_t input) const {
-    const InputKind kind = graph_.inputs[input].kind;
-    return kind == InputKind::kFeed || kind == InputKind::kScalar ||
-           (request_.pipeline.used() &&
-            request_.pipeline.chunk_of_input[input] == PipelineCut::kEveryStage);
-  }
-
   absl::Status FindStages() {
     std::vector<std::vector<int64_t>> devices(stages_);
     for (int64_t device : request_.devices) {
@@ -78,31 +58,35 @@ class Partitioner {
     home_.assign(graph_.values.size(), 0);
     wanted_.resize(graph_.values.size());
     for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      home_[graph_.inputs[i].value] = StageOfInput(i);
-      if (Everywhere(i)) everywhere_.insert(graph_.inputs[i].value);
+      const bool everywhere = input_stages_[i] == PipelineCut::kEveryStage;
+      home_[graph_.inputs[i].value] = everywhere ? 0 : input_stages_[i];
+      if (everywhere) everywhere_.insert(graph_.inputs[i].value);
     }
     for (uint32_t node = 0; node < graph_.nodes.size(); ++node) {
       const Node& n = graph_.nodes[node];
       for (uint32_t k = 0; k < n.output_count; ++k) home_[n.first_output + k] = StageOfNode(node);
-      for (ValueId input : n.inputs) Want(input, StageOfNode(node));
+      for (size_t i = 0; i < n.inputs.size(); ++i) {
+        Want(n.inputs[i], StageOfNode(node), facts_.ReadsSum(node, i));
+      }
     }
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
-      Want(graph_.outputs[i].value, StageOfOutput(i));
+      Want(graph_.outputs[i].value, output_stages_[i], false);
     }
     return absl::OkStatus();
   }
 
-  void Want(ValueId value, uint32_t stage) {
+  // `sum`: not each micro-batch's term.
+  void Want(ValueId value, uint32_t stage, bool sum) {
     if (stage == home_[value] || everywhere_.contains(value)) return;
+    if (!sum) reads_terms_.insert({value, stage});
     std::vector<uint32_t>& wanted = wanted_[value];
     if (std::find(wanted.begin(), wanted.end(), stage) == wanted.end()) wanted.push_back(stage);
   }
 
   std::vector<bool> Present(uint32_t stage) const {
     std::vector<bool> present;
-    for (size_t i = 0; i < graph_.inputs.size(); ++i) {
-      present.push_back(Everywhere(i) || StageOfInput(i) == stage);
-    }
+    for (uint32_t home : input_stages_)
+      present.push_back(home == PipelineCut::kEveryStage || home == stage);
     return present;
   }
 
@@ -114,6 +98,12 @@ class Partitioner {
   absl::Status HandOn(ValueId value) {
     for (uint32_t stage : wanted_[value]) {
       const int32_t group = PairGroup(home_[value], stage);
+      if (!reads_terms_.contains({value, stage})) {
+        if (!recorders_[home_[value]]->AtLastMicroBatch()) continue;
+        MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->SendSum(value, group));
+        MOAI_RETURN_IF_ERROR(recorders_[stage]->ReceiveSum(value, group));
+        continue;
+      }
       MOAI_RETURN_IF_ERROR(recorders_[home_[value]]->Send(value, group));
       MOAI_RETURN_IF_ERROR(recorders_[stage]->Receive(value, group));
     }
@@ -152,7 +142,10 @@ class Partitioner {
     if (stages_ == 1) {
       for (int64_t i = 0; i < micro_batches; ++i) {
         SetMicroBatch(i);
-        for (uint32_t node : nodes) MOAI_RETURN_IF_ERROR(Emit(node));
+        for (uint32_t node : nodes) {
+          recorders_[0]->SetBackward(node > request_.turn);
+          MOAI_RETURN_IF_ERROR(Emit(node));
+        }
       }
       return absl::OkStatus();
     }
@@ -160,6 +153,7 @@ class Partitioner {
                           LegsOf(graph_, request_.pipeline, nodes));
     for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
       SetMicroBatch(item.micro_batch);
+      for (auto& recorder : recorders_) recorder->SetBackward(item.leg >= request_.pipeline.chunks);
       for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
     }
     return absl::OkStatus();
@@ -187,11 +181,16 @@ class Partitioner {
   PartitionedGraph Finish() {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
-    result.in_micro_batch.resize(request_.devices.size());
+    result.turns.resize(request_.devices.size());
+    result.sources.resize(request_.devices.size());
+    if (request_.sample) result.types.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
       const std::vector<int64_t> devices = recorder.devices();
-      const std::vector<bool> in_micro_batch = recorder.InMicroBatch();
+      const std::vector<NodeTurn> turns = recorder.turns();
+      const std::vector<uint32_t> sources = recorder.sources();
+      std::vector<std::vector<TensorType>> types;
+      if (request_.sample) types = recorder.TakeTypes();
       std::vector<std::vector<DeviceGroup>> groups;
       for (int64_t device : devices) groups.push_back(GroupsOf(device, stage));
       std::vector<DeviceGraph> parts = recorder.Finish(std::move(groups));
@@ -200,8 +199,14 @@ class Partitioner {
             size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
-        result.in_micro_batch[at] = in_micro_batch;
+        result.turns[at] = turns;
+        result.sources[at] = sources;
+        if (request_.sample) result.types[at] = std::move(types[i]);
       }
+    }
+    result.summed.resize(graph_.values.size());
+    for (ValueId value = 0; value < graph_.values.size(); ++value) {
+      result.summed[value] = facts_.summed(value);
     }
     return result;
   }
@@ -210,10 +215,13 @@ class Partitioner {
   const Graph& graph_;
   const PartitionFacts facts_;
   const uint32_t stages_;
+  const std::vector<uint32_t> input_stages_, output_stages_;
   std::vector<std::unique_ptr<StageRecorder>> recorders_;
   std::vector<uint32_t> home_;                 // by value: the stage that makes it
   std::vector<std::vector<uint32_t>> wanted_;  // by value: other stages that read it
-  std::set<ValueId> everywhere_;               // inputs that every stage has
+  // Which stages need a value as it is made, rather than the sum of its terms along time.
+  std::set<std::pair<ValueId, uint32_t>> reads_terms_;
+  std::set<ValueId> everywhere_;  // inputs that every stage has
 };
 
 }  // namespace

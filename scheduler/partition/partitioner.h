@@ -7,6 +7,7 @@
 #ifndef MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
 #define MOAI_SCHEDULER_PARTITION_PARTITIONER_H_
 
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -28,6 +29,9 @@ struct PipelineCut {
   uint32_t chunks = 1;
   std::vector<uint32_t> chunk_of_node;
   std::vector<uint32_t> chunk_of_input;  // by graph input: where state lives, or kEveryStage
+  // Nodes after this one are of the backward pass, also those that need nothing of it: what is
+  // computed again is computed there.
+  uint32_t turn = UINT32_MAX;
   bool used() const { return stages > 1; }
 };
 
@@ -47,6 +51,15 @@ struct PartitionRequest {
   // graph output. An output that replaces a slot lies as the input that reads it.
   std::vector<Placement> inputs;
   std::vector<Placement> outputs;
+  // Sums over micro-batches lie along the mesh as their first reader wants them split, so that each
+  // term is reduced and scattered as it comes (ZeRO 2). False: whole terms are summed, and the sum
+  // is reduced once.
+  bool scatter_terms = false;
+  // The last node of the forward pass, where it is known.
+  uint32_t turn = UINT32_MAX;
+  // State that was gathered for a node up to the turn is gathered again for those behind it, and in
+  // each micro-batch (ZeRO 3). Otherwise what was gathered stays.
+  bool gather_again = false;
   // For which devices sizes are wanted: all, or some while plans are compared.
   std::vector<int64_t> devices;
   // Record the first micro-batch only, which stands for all: for comparing plans. Requires that
@@ -54,11 +67,27 @@ struct PartitionRequest {
   bool sample = false;
 };
 
+// When a node of a part runs.
+enum class NodeTurn : uint8_t {
+  kOnce,
+  // In each micro-batch: in the forward pass (or where that is not known), or on the way back.
+  kMicroBatch,
+  kBackward,
+};
+
 struct PartitionedGraph {
   // Of the requested devices, in their order; those of one stage share one structure.
   std::vector<DeviceGraph> parts;
-  // By part and node of its structure: belongs to a micro-batch. In a sample, it stands for all.
-  std::vector<std::vector<bool>> in_micro_batch;
+  // By part and node of its structure. In a sample, one micro-batch stands for all.
+  std::vector<std::vector<NodeTurn>> turns;
+  // By part and node of its structure: the node of the whole graph that it is of, or for which a
+  // value was moved; kNoSource where a graph input is given out.
+  static constexpr uint32_t kNoSource = UINT32_MAX;
+  std::vector<std::vector<uint32_t>> sources;
+  // Of a sample, by part: of every value.
+  std::vector<std::vector<TensorType>> types;
+  // By value of the whole graph: its micro-batches' terms are summed, and the sum alone is read.
+  std::vector<bool> summed;
 };
 
 // Unimplemented where a strategy asks for a redistribution that does not exist.

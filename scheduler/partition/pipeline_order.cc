@@ -23,7 +23,7 @@ absl::StatusOr<std::vector<std::vector<uint32_t>>> LegsOf(const Graph& graph,
                                               forward, " needs what leg ", earliest,
                                               " makes, after its chunk is left"));
     }
-    const uint32_t leg = forward >= earliest ? forward : backward;
+    const uint32_t leg = forward >= earliest && node <= cut.turn ? forward : backward;
     legs[leg].push_back(node);
     for (uint32_t k = 0; k < n.output_count; ++k) leg_of[n.first_output + k] = leg;
   }

@@ -11,6 +11,14 @@ namespace {
 bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
 bool IsPartial(const AxisPlacement& placement) { return placement.kind == PlacementKind::kPartial; }
 
+// Whether two factors share strides of a dim, and are not one: what a dim was before a reshape
+// joined it with another, and the joined dim. A tensor that is split by one cannot be seen as split
+// by the other.
+bool Overlap(const AxisPlacement& a, const AxisPlacement& b) {
+  if (!IsShard(a) || !IsShard(b) || a.dim != b.dim || a == b) return false;
+  return a.unit < b.unit * b.count && b.unit < a.unit * a.count;
+}
+
 // Local elements of a stretch of a dim: what lies between strides `high` and `low` of it.
 int64_t Stretch(int dim, int64_t high, int64_t low, const Placement& placement,
                 const Coordinates& at, size_t device) {
@@ -89,6 +97,7 @@ class Move {
   // axis behind it does now: then `axis` may be added, or taken away, as the innermost.
   bool Innermost(int axis, const AxisPlacement& factor) const {
     for (int other = 0; other < int(now_.size()); ++other) {
+      if (Overlap(now_[other], factor)) return false;
       if (other == axis) continue;
       const bool splits = now_[other] == factor;
       if (other > axis ? splits : splits != (to_[other] == factor)) return false;

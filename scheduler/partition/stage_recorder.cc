@@ -12,7 +12,14 @@ namespace {
 constexpr ValueId kNotYet = UINT32_MAX;
 
 bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
-bool IsPartial(const AxisPlacement& placement) { return placement.kind == PlacementKind::kPartial; }
+
+// Whether something split is whole afterwards.
+bool Gathers(const Placement& from, const Placement& to) {
+  for (size_t axis = 0; axis < from.size(); ++axis) {
+    if (IsShard(from[axis]) && to[axis].kind == PlacementKind::kReplicate) return true;
+  }
+  return false;
+}
 
 Op JoinOp(ReduceKind reduce) {
   switch (reduce) {
@@ -66,31 +73,37 @@ StageRecorder::Version* StageRecorder::Find(State& state, const Placement& where
   return nullptr;
 }
 
-void StageRecorder::Store(State& state, const Placement& where, ValueId id) {
+StageRecorder::Version& StageRecorder::Store(State& state, const Placement& where, ValueId id) {
   Version* version = Find(state, where);
   if (version == nullptr) {
-    state.versions.push_back({where, {}});
+    state.versions.push_back({where, {}, 0});
     version = &state.versions.back();
     version->ids.resize(facts_.SplitInTime(where) ? size_t(at_.micro_batches) : 1, kNotYet);
   }
   version->ids[Slot(where)] = id;
+  return *version;
 }
 
-void StageRecorder::MarkNodes(Belongs to) {
-  belongs_.resize(builder_.graph().nodes.size(), Belongs::kUnknown);
-  for (size_t i = belongs_.size(); i-- > 0 && belongs_[i] == Belongs::kUnknown;) belongs_[i] = to;
+void StageRecorder::MarkNodes(bool in_micro_batch) {
+  const NodeTurn turn = !in_micro_batch ? NodeTurn::kOnce
+                        : backward_     ? NodeTurn::kBackward
+                                        : NodeTurn::kMicroBatch;
+  turns_.resize(builder_.graph().nodes.size(), turn);
 }
 
 // The value as `want` says, for the micro-batch at hand.
 absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want) {
-  if (const Version* there = Find(states_[value], want)) {
+  if (const Version* there = Find(states_[value], want); there != nullptr && !Expired(*there)) {
     if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
   }
-  MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkNodes(in_loop_);
+  const Version* source = Cheapest(value, want);
+  const bool again = facts_.request().gather_again && facts_.is_state(value) && source != nullptr &&
+                     Gathers(source->where, want);
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
   // What is whole along time is made once, by whichever micro-batch needs it first.
-  MarkNodes(facts_.SplitInTime(want) ? Belongs::kMicroBatch : Belongs::kOnce);
-  Store(states_[value], want, id);
+  MarkNodes(again ? in_loop_ : facts_.SplitInTime(want));
+  Store(states_[value], want, id).period = again ? period_ : 0;
   return id;
 }
 
@@ -101,7 +114,7 @@ absl::StatusOr<ValueId> StageRecorder::Make(ValueId value, const Placement& want
   }
   if (!facts_.SplitInTime(want)) {
     MOAI_RETURN_IF_ERROR(Join(value));
-    MarkNodes(Belongs::kOnce);
+    MarkNodes(false);
     return Get(value, want);
   }
   if (!IsShard(want[size_t(time_)])) {
@@ -119,7 +132,7 @@ const StageRecorder::Version* StageRecorder::Cheapest(ValueId value, const Place
   const Version* best = nullptr;
   double least = 0;
   for (const Version& version : states_[value].versions) {
-    if (version.ids[Slot(version.where)] == kNotYet) continue;
+    if (version.ids[Slot(version.where)] == kNotYet || Expired(version)) continue;
     if (facts_.SplitInTime(version.where) != facts_.SplitInTime(want) ||
         facts_.ThroughWhole(version.where, want)) {
       continue;
@@ -141,7 +154,7 @@ absl::Status StageRecorder::Join(ValueId value) {
     return absl::InternalError(absl::StrCat("value ", value, " is not there"));
   }
   const Version made = state.versions[0];
-  Placement whole = made.where;
+  Placement whole = facts_.SumPlace(value);
   whole[size_t(time_)] = {};
   ValueId id = state.sum;
   if (IsShard(made.where[size_t(time_)])) {
@@ -209,8 +222,11 @@ absl::StatusOr<ValueId> StageRecorder::Concat(ValueId value, const Version& made
 
 absl::Status StageRecorder::EmitNode(uint32_t node) {
   in_loop_ = facts_.InLoop(node);
+  const bool behind = node > facts_.request().turn;
+  period_ = 1 + 2 * (in_loop_ ? at_.micro_batch + 1 : 0) + (behind ? 1 : 0);
   const absl::Status status = EmitOne(node);
-  MarkNodes(in_loop_ ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkNodes(in_loop_);
+  MarkSources(node);
   in_loop_ = false;
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat("node ", node, " (", Name(graph_.nodes[node].op),
@@ -240,29 +256,47 @@ absl::Status StageRecorder::EmitOne(uint32_t node) {
     MOAI_ASSIGN_OR_RETURN(first, builder_.AddNode(Op::kMul, {first, scale}));
   }
   for (uint32_t i = 0; i < n.output_count; ++i) {
-    MOAI_RETURN_IF_ERROR(StoreMade(n.first_output + i, output_places[i], first + i));
+    MOAI_RETURN_IF_ERROR(StoreMade(n.first_output + i, output_places[i], first + i, /*home=*/true));
   }
   return absl::OkStatus();
 }
 
-absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, ValueId id) {
+absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, ValueId id,
+                                      bool home) {
+  Store(states_[value], where, id);
+  const bool terms = facts_.summed(value);
+  if (terms) MOAI_RETURN_IF_ERROR(AddTerm(value, where, id));
+  const Placement* want = facts_.first_want(value);
+  if (!home || want == nullptr || (terms && !AtLastMicroBatch())) return absl::OkStatus();
+  return Get(value, *want).status();
+}
+
+// Terms are summed as they come, so that one is alive besides the sum.
+absl::Status StageRecorder::AddTerm(ValueId value, const Placement& where, ValueId id) {
   State& state = states_[value];
-  Store(state, where, id);
-  const AxisPlacement& time = where[size_t(time_)];
-  if (!facts_.joined(value) || !IsPartial(time)) return absl::OkStatus();
-  // Terms are summed as they come, so that one is alive besides the sum.
-  if (state.sum == kNotYet) {
+  MOAI_ASSIGN_OR_RETURN(
+      id, Redistribute(builder_, id, facts_.whole(value), where, facts_.SumPlace(value), at_));
+  const Op add = JoinOp(where[size_t(time_)].reduce);
+  if (facts_.request().sample) {
+    // Nearly all micro-batches that the sample stands for add to a sum.
+    MOAI_ASSIGN_OR_RETURN(state.sum, builder_.AddNode(add, {id, id}));
+  } else if (state.sum == kNotYet) {
     state.sum = id;
-    return absl::OkStatus();
+  } else {
+    MOAI_ASSIGN_OR_RETURN(state.sum, builder_.AddNode(add, {state.sum, id}));
   }
-  MOAI_ASSIGN_OR_RETURN(state.sum, builder_.AddNode(JoinOp(time.reduce), {state.sum, id}));
   return absl::OkStatus();
+}
+
+bool StageRecorder::AtLastMicroBatch() const {
+  return facts_.request().sample || at_.micro_batch + 1 == at_.micro_batches;
 }
 
 absl::Status StageRecorder::Send(ValueId value, int32_t group) {
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, facts_.made(value)));
   MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {id}, {group}).status());
-  MarkNodes(facts_.SplitInTime(facts_.made(value)) ? Belongs::kMicroBatch : Belongs::kOnce);
+  MarkNodes(facts_.SplitInTime(facts_.made(value)));
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -272,8 +306,32 @@ absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
                                                            {int32_t(graph_.values[value].dtype),
                                                             group, facts_.whole(value).rank()},
                                                            ExtentsOf(value, where)));
-  MOAI_RETURN_IF_ERROR(StoreMade(value, where, id));
-  MarkNodes(facts_.SplitInTime(where) ? Belongs::kMicroBatch : Belongs::kOnce);
+  MOAI_RETURN_IF_ERROR(StoreMade(value, where, id, /*home=*/false));
+  MarkNodes(facts_.SplitInTime(where));
+  MarkSources(facts_.producer(value));
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::SendSum(ValueId value, int32_t group) {
+  const ValueId sum = states_[value].sum;
+  if (sum == kNotYet) return absl::InternalError(absl::StrCat("value ", value, " has no sum"));
+  MarkNodes(true);
+  MOAI_RETURN_IF_ERROR(builder_.AddNode(Op::kSend, {sum}, {group}).status());
+  MarkNodes(false);
+  MarkSources(facts_.producer(value));
+  return absl::OkStatus();
+}
+
+absl::Status StageRecorder::ReceiveSum(ValueId value, int32_t group) {
+  Placement where = facts_.SumPlace(value);
+  where[size_t(time_)] = {};
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kRecv, {},
+                                                           {int32_t(graph_.values[value].dtype),
+                                                            group, facts_.whole(value).rank()},
+                                                           ExtentsOf(value, where)));
+  Store(states_[value], where, id);
+  MarkNodes(false);
+  MarkSources(facts_.producer(value));
   return absl::OkStatus();
 }
 
@@ -297,14 +355,9 @@ absl::Status StageRecorder::AddOutput(size_t index, bool present) {
       builder_.AddOutput(output.kind, id, output.index);
     }
   }
-  MarkNodes(Belongs::kOnce);
+  MarkNodes(false);
+  MarkSources(facts_.producer(output.value));
   return absl::OkStatus();
-}
-
-std::vector<bool> StageRecorder::InMicroBatch() const {
-  std::vector<bool> in_micro_batch;
-  for (Belongs node : belongs_) in_micro_batch.push_back(node == Belongs::kMicroBatch);
-  return in_micro_batch;
 }
 
 std::vector<DeviceGraph> StageRecorder::Finish(std::vector<std::vector<DeviceGroup>> groups) {

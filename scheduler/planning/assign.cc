@@ -30,6 +30,7 @@ class Assigner {
     written_.assign(graph_.values.size(), false);
     from_feeds_.assign(graph_.values.size(), false);
     scalar_.assign(graph_.values.size(), false);
+    state_split_.assign(graph_.values.size(), false);
     for (const Input& input : graph_.inputs) {
       from_feeds_[input.value] = input.kind == InputKind::kFeed || input.kind == InputKind::kValue;
       scalar_[input.value] = input.kind == InputKind::kScalar;
@@ -62,6 +63,7 @@ class Assigner {
       const AxisPlacement split = SplitOfState(input.value);
       if (!IsShard(split)) continue;
       free_[input.value] = false;
+      state_split_[input.value] = true;
       versions_[input.value][0] = split;
     }
   }
@@ -70,12 +72,18 @@ class Assigner {
   // every device something, of all dims.
   AxisPlacement SplitOfState(ValueId value) const {
     const Shape& shape = facts_.types()[value].shape;
+    AxisPlacement split;
     for (int dim = 0; dim < shape.rank(); ++dim) {
       for (const FactorPlace& place : facts_.factors().Of(value, dim)) {
-        if (place.count >= policy_.extent) return ShardAt(dim, place);
+        if (place.count < policy_.extent) continue;
+        const RoleId role = facts_.role(place.factor);
+        const bool taken =
+            std::find(policy_.taken.begin(), policy_.taken.end(), role) != policy_.taken.end();
+        if (!taken) return ShardAt(dim, place);
+        if (!IsShard(split)) split = ShardAt(dim, place);
       }
     }
-    return {};
+    return split;
   }
 
   double Bytes(ValueId value) const { return double(facts_.types()[value].bytes()); }
@@ -109,6 +117,8 @@ class Assigner {
     if (rank_[facts_.role(strategy.factor)] != std::numeric_limits<int>::max()) return true;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (!IsShard(strategy.inputs[i]) || free_[node.inputs[i]]) continue;
+      // Parameters that lie in parts are gathered where they meet what comes with the step.
+      if (state_split_[node.inputs[i]] && !OnlySplitState(node)) continue;
       const Versions& versions = versions_[node.inputs[i]];
       if (std::find(versions.begin(), versions.end(), strategy.inputs[i]) != versions.end()) {
         return true;
@@ -120,6 +130,17 @@ class Assigner {
       }
     }
     return false;
+  }
+
+  // Makes of parts of state what is no larger than they are: another dtype, another shape. What
+  // is broadcast, as a bias is, is as large as what it meets, and lies as that does.
+  bool OnlySplitState(const Node& node) const {
+    int64_t elements = 0;
+    for (ValueId input : node.inputs) {
+      if (!state_split_[input] && !scalar_[input]) return false;
+      elements = std::max(elements, facts_.types()[input].shape.elements());
+    }
+    return elements >= facts_.types()[node.first_output].shape.elements();
   }
 
   double Cost(const Node& node, const NodeStrategy& strategy) const {
@@ -257,9 +278,11 @@ class Assigner {
       }
     }
     const bool from_feeds = FromFeedsOnly(i);
+    const bool state_split = !node.inputs.empty() && OnlySplitState(node);
     for (size_t k = 0; k < node.output_count; ++k) {
       versions_[node.first_output + ValueId(k)].push_back(strategy.outputs[k]);
       from_feeds_[node.first_output + ValueId(k)] = from_feeds;
+      state_split_[node.first_output + ValueId(k)] = state_split;
     }
     result_.nodes.push_back(&strategy);
   }
@@ -291,6 +314,7 @@ class Assigner {
   std::vector<bool> written_;       // by value: becomes the content of a slot
   std::vector<bool> from_feeds_;    // by value: made by light nodes from what comes with the step
   std::vector<bool> scalar_;        // by value: a scalar of the step
+  std::vector<bool> state_split_;   // by value: parameters in parts (ZeRO 3), or made of them alone
   AxisAssignment result_;
 };
 

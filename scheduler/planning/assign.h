@@ -30,6 +30,9 @@ struct AxisPolicy {
   bool time = false;
   std::vector<RoleId> roles;
   StateSharding state = StateSharding::kNone;
+  // What other axes split: state is split along something else, where it has it. Axes that split
+  // the same dim nest, and parts cannot be gathered along one of them without the others inside.
+  std::vector<RoleId> taken;
 };
 
 struct AxisAssignment {

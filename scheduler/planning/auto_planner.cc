@@ -6,10 +6,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/status.h"
+#include "graph/fingerprint.h"
 #include "graph/infer.h"
 #include "graph/verify.h"
 #include "program/compile.h"
 #include "scheduler/fit.h"
+#include "scheduler/partition/layouts.h"
 #include "scheduler/partition/partitioner.h"
 #include "scheduler/planning/local_cluster.h"
 
@@ -53,6 +55,7 @@ class AutoPlanner : public Planner {
                          .other_bytes = request.other_bytes,
                          .overlap = options_.overlap,
                          .most_nodes = int64_t{kMaxNodes},
+                         .most_stages = int64_t(request.devices.size()),
                          .constraints = options_.constraints};
     const bool free =
         options_.constraints.micro_batches <= 1 && options_.constraints.recompute <= 0;
@@ -75,11 +78,28 @@ class AutoPlanner : public Planner {
     return least;
   }
 
-  // One device, the graph as it came.
+  // One device that does everything at once.
   static absl::StatusOr<Compiled> CompileWhole(const PlanRequest& request) {
-    PartitionedGraph whole;
-    whole.parts = {{request.graph, Sizes(request.sizes.begin(), request.sizes.end()), {}, {}}};
-    return Compile(request, request.compiled, std::move(whole), Mesh{}, nullptr);
+    PartitionRequest partition{.graph = request.graph.get(),
+                               .sizes = request.sizes,
+                               .types = request.types,
+                               .devices = {0}};
+    partition.inputs.resize(request.graph->inputs.size());
+    partition.outputs.resize(request.graph->outputs.size());
+    MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
+    DeviceGraph& part = parts.parts[0];
+    // What the client's graph is compiled to is there already.
+    const bool as_it_came = part.constants.empty() &&
+                            ComputeFingerprint(*part.graph) == ComputeFingerprint(*request.graph);
+    if (as_it_came) part.graph = request.graph;
+    MOAI_ASSIGN_OR_RETURN(
+        Compiled compiled,
+        Compile(request, as_it_came ? request.compiled : nullptr, std::move(parts), partition));
+    const StepMemory& memory = compiled.plan->memory[0];
+    compiled.plan->explanation = absl::StrCat(
+        "one device, ", compiled.plan->instructions, " instructions, ", ReadableBytes(memory.arena),
+        " for temporaries, ", ReadableBytes(memory.fresh), " for results");
+    return compiled;
   }
 
   // Every device does all of it; what creates large state makes it in parts.
@@ -95,7 +115,7 @@ class AutoPlanner : public Planner {
                           space.RequestFor(candidate, /*sample=*/false));
     MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
     MOAI_ASSIGN_OR_RETURN(Compiled compiled,
-                          Compile(request, nullptr, std::move(parts), partition.mesh, &partition));
+                          Compile(request, nullptr, std::move(parts), partition));
     compiled.plan->explanation = "small: every device runs all of it";
     return compiled.plan;
   }
@@ -116,8 +136,8 @@ class AutoPlanner : public Planner {
       MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
                             space.RequestFor(evaluated.candidate, /*sample=*/false));
       MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
-      MOAI_ASSIGN_OR_RETURN(Compiled compiled, Compile(request, nullptr, std::move(parts),
-                                                       partition.mesh, &partition));
+      MOAI_ASSIGN_OR_RETURN(Compiled compiled,
+                            Compile(request, nullptr, std::move(parts), partition));
       least = std::min(least, compiled.most_bytes);
       if (compiled.most_bytes > available) {
         underestimate = std::max(
@@ -178,9 +198,9 @@ class AutoPlanner : public Planner {
     std::string advice;
     for (const PlannedSize& size : request.larger) {
       if (size.devices <= search.devices && size.memory_bytes <= search.memory_bytes) continue;
-      const std::vector<DeviceProfile> devices(
-          size_t(size.devices),
-          DeviceProfile{request.devices[0].kind, size.memory_bytes, request.devices[0].threads});
+      DeviceProfile like = request.devices[0];
+      like.memory_bytes = size.memory_bytes;
+      const std::vector<DeviceProfile> devices(size_t(size.devices), like);
       const Cluster cluster = LocalCluster(devices);
       SearchRequest larger = search;
       larger.cluster = &cluster;
@@ -193,25 +213,31 @@ class AutoPlanner : public Planner {
       advice = absl::StrCat("; the smallest accelerator that fits is ", size.name);
       break;
     }
+    const bool one = search.devices == 1;
     return absl::ResourceExhaustedError(
-        absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) of each of ",
-                     search.devices, " devices by the smallest plan there is; ",
-                     ReadableBytes(available), " (", available, " bytes) are available", advice));
+        absl::StrCat("the step needs ", ReadableBytes(least), " (", least, " bytes) ",
+                     one ? "" : absl::StrCat("of each of ", search.devices, " devices "),
+                     "by the smallest plan there is, beside ", ReadableBytes(search.other_bytes),
+                     " of tensors that are alive; ", one ? "the accelerator has " : "each has ",
+                     ReadableBytes(search.memory_bytes), ", of which ", ReadableBytes(available),
+                     " (", available, " bytes) are available", advice));
   }
 
-  // Compiles the parts and fills the plan. `partition` is null where the graph is not split.
+  // Compiles the parts and fills the plan. `compiled`: what all of them are compiled to, if known.
   static absl::StatusOr<Compiled> Compile(const PlanRequest& request,
                                           const ProgramTemplate* compiled, PartitionedGraph parts,
-                                          const Mesh& mesh, const PartitionRequest* partition) {
+                                          const PartitionRequest& partition) {
     Compiled result{std::make_shared<Plan>(), 0};
     Plan& plan = *result.plan;
     std::shared_ptr<const ProgramTemplate> own;
-    if (compiled == nullptr) {
-      MOAI_ASSIGN_OR_RETURN(own, CompileStructure(*parts.parts[0].graph));
-      compiled = own.get();
-    }
     for (size_t device = 0; device < parts.parts.size(); ++device) {
       const DeviceGraph& part = parts.parts[device];
+      // Devices of one pipeline stage share a structure, and stand together.
+      const bool another = device == 0 || part.graph != parts.parts[device - 1].graph;
+      if (another && (own != nullptr || compiled == nullptr)) {
+        MOAI_ASSIGN_OR_RETURN(own, CompileStructure(*part.graph));
+        compiled = own.get();
+      }
       MOAI_ASSIGN_OR_RETURN(const std::vector<TensorType> types,
                             InferGraph(*part.graph, part.sizes));
       MOAI_ASSIGN_OR_RETURN(const Program program,
@@ -223,22 +249,22 @@ class AutoPlanner : public Planner {
           std::max(result.most_bytes, plan.memory.back().total() + StateBytes(program));
     }
     plan.parts = std::move(parts.parts);
-    FillBindings(request, mesh, partition, plan);
+    FillBindings(request, partition, plan);
     return result;
   }
 
-  static void FillBindings(const PlanRequest& request, const Mesh& mesh,
-                           const PartitionRequest* partition, Plan& plan) {
+  static void FillBindings(const PlanRequest& request, const PartitionRequest& partition,
+                           Plan& plan) {
     const Graph& graph = *request.graph;
+    const Mesh& mesh = partition.mesh;
     plan.slot_types.resize(graph.slot_count);
     plan.slot_created.assign(graph.slot_count, true);
     plan.slot_layouts.assign(graph.slot_count, Replicated(mesh));
     plan.value_types.resize(graph.value_count);
     plan.value_layouts.assign(graph.value_count, Replicated(mesh));
     plan.feed_types.resize(graph.feed_count);
-    const auto layout_of_input = [&](size_t i) {
-      return partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->inputs[i]};
-    };
+    const std::vector<Layout> inputs = LayoutsOfInputs(partition);
+    const std::vector<Layout> outputs = LayoutsOfOutputs(partition);
     for (size_t i = 0; i < graph.inputs.size(); ++i) {
       const Input& input = graph.inputs[i];
       const TensorType& type = request.types[input.value];
@@ -246,11 +272,11 @@ class AutoPlanner : public Planner {
         case InputKind::kSlot:
           plan.slot_types[input.index] = type;
           plan.slot_created[input.index] = false;
-          plan.slot_layouts[input.index] = layout_of_input(i);
+          plan.slot_layouts[input.index] = inputs[i];
           break;
         case InputKind::kValue:
           plan.value_types[input.index] = type;
-          plan.value_layouts[input.index] = layout_of_input(i);
+          plan.value_layouts[input.index] = inputs[i];
           break;
         case InputKind::kFeed:
           plan.feed_types[input.index] = type;
@@ -262,14 +288,12 @@ class AutoPlanner : public Planner {
     for (size_t i = 0; i < graph.outputs.size(); ++i) {
       const Output& output = graph.outputs[i];
       const TensorType& type = request.types[output.value];
-      const Layout layout =
-          partition == nullptr ? Replicated(mesh) : Layout{mesh, partition->outputs[i]};
       if (output.kind == OutputKind::kValue) {
         plan.output_types.push_back(type);
-        plan.output_layouts.push_back(layout);
+        plan.output_layouts.push_back(outputs[i]);
       } else if (plan.slot_created[output.index]) {
         plan.slot_types[output.index] = type;
-        plan.slot_layouts[output.index] = layout;
+        plan.slot_layouts[output.index] = outputs[i];
       }
     }
   }

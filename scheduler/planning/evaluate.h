@@ -37,13 +37,18 @@ struct EvaluateOptions {
   int64_t virtual_stages = 1;
 };
 
-// A sample with one part for each pipeline stage, in their order. Seconds are of the step, other
-// figures of the device of which there is most.
+// A sample (PartitionRequest::sample) with one part for each pipeline stage, in their order.
+absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph& partitioned,
+                                  const EvaluateOptions& options);
+
+struct StageCost;
+// The step of all stages. Seconds are of the step, other figures of the device of which there is
+// most.
 //
 // A pipeline takes sum_s t_s / v + (m - 1 / v) max_s t_s + exposed rest: t_s of one micro-batch on
 // stage s, m micro-batches, v chunks a stage (cf. arXiv 2104.04473, 2.2).
-absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const PartitionedGraph& partitioned,
-                                  const EvaluateOptions& options);
+StepCost CostOfStages(const Cluster& cluster, absl::Span<const StageCost> stages,
+                      const EvaluateOptions& options);
 
 }  // namespace moai
 

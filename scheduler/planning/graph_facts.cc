@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/cost.h"
+#include "scheduler/planning/forward_pass.h"
 #include "scheduler/planning/node_kinds.h"
 
 namespace moai {
@@ -36,6 +37,7 @@ absl::StatusOr<GraphFacts> GraphFacts::Make(const Graph& graph, absl::Span<const
   for (uint32_t node = 0; node < graph.nodes.size(); ++node) {
     ListStrategies(graph, node, types, signatures[node], facts.factors_, facts.strategies_[node]);
   }
+  facts.turn_ = FindForwardPass(graph, types).turn;
   facts.MarkUpdates();
   facts.FindRoles();
   return facts;
@@ -84,6 +86,16 @@ void GraphFacts::MarkUpdates() {
 }
 
 void GraphFacts::FindRoles() {
+  // Slots, and what is made of them alone: weights in another dtype or shape.
+  std::vector<bool> state(graph_->values.size(), false);
+  for (const Input& input : graph_->inputs) state[input.value] = input.kind == InputKind::kSlot;
+  for (const Node& node : graph_->nodes) {
+    const bool all =
+        !node.inputs.empty() && std::all_of(node.inputs.begin(), node.inputs.end(),
+                                            [&](ValueId input) { return bool(state[input]); });
+    for (uint32_t k = 0; k < node.output_count; ++k) state[node.first_output + k] = all;
+  }
+  std::vector<bool> own_weights(factors_.count(), false);
   // A factor's role: its extent and the set of its places in heavy nodes.
   std::vector<std::vector<size_t>> places(factors_.count());
   std::vector<double> flops(factors_.count(), 0);
@@ -100,6 +112,12 @@ void GraphFacts::FindRoles() {
       size_t place = absl::HashOf(uint16_t(node.op), shapes, node.attributes);
       for (const AxisPlacement& input : strategy.inputs) {
         place = absl::HashOf(place, uint8_t(input.kind), input.dim, input.outer);
+      }
+      const auto split = [&](size_t k) { return strategy.inputs[k].kind == PlacementKind::kShard; };
+      if (node.op == Op::kMatmul && split(0) && split(1) &&
+          strategy.outputs[0].kind == PlacementKind::kShard &&
+          state[node.inputs[0]] != state[node.inputs[1]]) {
+        own_weights[strategy.factor] = true;
       }
       places[strategy.factor].push_back(place);
       flops[strategy.factor] += flops_[i];
@@ -120,6 +138,7 @@ void GraphFacts::FindRoles() {
     }
     Role& role = roles_[entry->second];
     role.flops += flops[factor];
+    role.own_weights = role.own_weights || own_weights[factor];
     role.factors.push_back(factor);
     role_of_[factor] = entry->second;
   }

@@ -22,7 +22,10 @@ struct Role {
   int64_t extent = 0;     // of each of its factors
   double flops = 0;       // of heavy nodes that can be split along it
   bool in_feeds = false;  // a dim of what comes from the client in each step
-  std::string name;       // for people: where it first stands, "matmul k 1024"
+  // Each position has weights of its own: a product reads it in both operands, one of which is
+  // state. Experts.
+  bool own_weights = false;
+  std::string name;  // for people: where it first stands, "matmul k 1024"
   std::vector<FactorId> factors;
 };
 
@@ -48,6 +51,9 @@ class GraphFacts {
   // Makes elements from nothing but their position.
   bool creates(uint32_t node) const;
 
+  // The last node of the forward pass (forward_pass.h).
+  uint32_t turn() const { return turn_; }
+
   absl::Span<const Role> roles() const { return roles_; }
   RoleId role(FactorId factor) const { return role_of_[factor]; }
 
@@ -68,6 +74,7 @@ class GraphFacts {
   std::vector<bool> heavy_;
   std::vector<bool> update_;
   std::vector<int> replaced_;
+  uint32_t turn_ = 0;
   std::vector<Role> roles_;
   std::vector<RoleId> role_of_;
 };

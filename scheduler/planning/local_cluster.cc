@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/cost/measured_device.h"
 
 namespace moai {
 namespace {
@@ -20,20 +21,13 @@ constexpr double kProcessLatency = 10e-6;
 constexpr double kNetworkBandwidth = 1.5e9;
 constexpr double kNetworkLatency = 60e-6;
 
-}  // namespace
-
-Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
-  const int64_t count = std::max<int64_t>(1, int64_t(devices.size()));
-  const double threads = devices.empty() ? 1 : double(devices[0].threads);
-  Cluster cluster;
-  cluster.name = "local";
-  DeviceModel& device = cluster.device;
+DeviceModel AssumedDevice(double threads) {
+  DeviceModel device;
   device.name = absl::StrCat("cpu, ", threads, " threads");
   for (double& peak : device.peak_flops) peak = kMatmulFlops * threads;
   device.peak_flops[size_t(MathKind::kF64)] /= 2;
   device.vector_flops = kVectorFlops * threads;
   device.memory_bandwidth = kCoreBandwidth * threads;
-  device.memory_bytes = devices.empty() ? 0 : double(devices[0].memory_bytes);
   device.kernel_seconds = kKernelSeconds;
   device.step_seconds = kStepSeconds;
   device.matmul = {.peak_fraction = 0.9,
@@ -44,24 +38,51 @@ Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
                    .misaligned_loss = 0.03,
                    .largest_tile = 64,
                    .smallest_tile = 16};
+  return device;
+}
+
+// A step is as fast as the slowest device.
+const MeasuredNode* Slowest(absl::Span<const DeviceProfile> devices) {
+  const MeasuredNode* slowest = nullptr;
+  for (const DeviceProfile& device : devices) {
+    const MeasuredNode* measured = device.measured.get();
+    if (measured == nullptr) return nullptr;
+    if (slowest == nullptr ||
+        measured->device.peak(MathKind::kF32) < slowest->device.peak(MathKind::kF32)) {
+      slowest = measured;
+    }
+  }
+  return slowest;
+}
+
+}  // namespace
+
+Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
+  const int64_t count = std::max<int64_t>(1, int64_t(devices.size()));
+  const double threads = devices.empty() ? 1 : double(devices[0].threads);
+  Cluster cluster;
+  cluster.name = "local";
+  const MeasuredNode* const measured = Slowest(devices);
+  cluster.device = measured != nullptr ? measured->device : AssumedDevice(threads);
+  cluster.device.memory_bytes = devices.empty() ? 0 : double(devices[0].memory_bytes);
   cluster.nodes = 1;
   cluster.devices_per_node = count;
   // How many neighbours are of one worker.
   int64_t together = 0;
   while (together < count && devices[size_t(together)].node == devices[0].node) ++together;
   if (together == 0 || count % together != 0) together = 1;
-  if (together > 1) {
-    cluster.links.push_back({.name = "process",
-                             .devices = together,
-                             .bandwidth = kProcessBandwidth,
-                             .latency = kProcessLatency});
+  LinkLevel process = {
+      .name = "process", .bandwidth = kProcessBandwidth, .latency = kProcessLatency};
+  LinkLevel network = {
+      .name = "network", .bandwidth = kNetworkBandwidth, .latency = kNetworkLatency};
+  if (measured != nullptr) {
+    process = measured->process;
+    network = measured->network;
   }
-  if (together < count || count == 1) {
-    cluster.links.push_back({.name = "network",
-                             .devices = count,
-                             .bandwidth = kNetworkBandwidth,
-                             .latency = kNetworkLatency});
-  }
+  process.devices = together;
+  network.devices = count;
+  if (together > 1) cluster.links.push_back(process);
+  if (together < count || count == 1) cluster.links.push_back(network);
   return cluster;
 }
 

@@ -8,8 +8,9 @@
 
 namespace moai {
 
-// Devices in the session's order: those of a worker stand together. Where a device has not been
-// measured, the constants are those of one core of a recent server.
+// Devices in the session's order: those of a worker stand together. Device and links are those that
+// the workers measured, of the slowest device; where one has not been measured, the constants are
+// those of one core of a recent server.
 Cluster LocalCluster(absl::Span<const DeviceProfile> devices);
 
 }  // namespace moai

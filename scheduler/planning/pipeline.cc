@@ -19,7 +19,7 @@ class Cutter {
       : facts_(facts),
         graph_(facts.graph()),
         pass_(FindForwardPass(graph_, facts.types())),
-        cut_{.stages = stages, .chunks = chunks} {}
+        cut_{.stages = stages, .chunks = chunks, .turn = pass_.turn} {}
 
   absl::StatusOr<PipelineCut> Run() {
     MOAI_RETURN_IF_ERROR(FindBoundaries());

@@ -44,12 +44,16 @@ absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
     if (same) {
       space.graphs_.push_back(space.graphs_[0]);
       space.facts_.push_back(space.facts_[0]);
+      space.assignments_.push_back(space.assignments_[0]);
+      space.reduced_.push_back(space.reduced_[0]);
       continue;
     }
     MOAI_ASSIGN_OR_RETURN(GraphFacts facts,
                           GraphFacts::Make(graph->graph, graph->sizes, graph->types));
     space.graphs_.push_back(std::move(graph));
     space.facts_.push_back(std::make_shared<const GraphFacts>(std::move(facts)));
+    space.assignments_.push_back(std::make_shared<Assignments>());
+    space.reduced_.push_back(ReducedSpace::Make(*space.facts_.back()));
   }
   return space;
 }
@@ -59,7 +63,8 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   const double total = facts.total_flops();
   const size_t nodes = facts.graph().nodes.size();
   // Nothing heavy is to be split along what comes with the step.
-  const bool tensor = !data && request_.constraints.sequence >= 0;
+  const bool tensor =
+      !data && (request_.constraints.sequence == 0 || request_.constraints.sequence == 1);
   std::vector<RoleId> seeds;
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
@@ -109,20 +114,18 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
       add(std::move(longer));
     }
   }
+  if (const int fixed = request_.constraints.experts; !data && fixed >= 0) {
+    const auto other = [&](const RoleList& list) {
+      return facts.roles()[list[0]].own_weights != (fixed == 1);
+    };
+    lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
+  }
   if (const int fixed = request_.constraints.sequence; !data && fixed >= 0) {
     const auto other = [&](const RoleList& list) { return SequenceSplit(facts, list) != fixed; };
     lists.erase(std::remove_if(lists.begin(), lists.end(), other), lists.end());
   }
   if (lists.empty()) lists.emplace_back();
   return lists;
-}
-
-const AxisAssignment& SearchSpace::AssignmentOf(RecomputeMode mode,
-                                                const AxisPolicy& policy) const {
-  const auto [entry, added] = assignments_.try_emplace(
-      {int(mode), policy.extent, policy.time, policy.roles, int(policy.state)});
-  if (added) entry->second = AssignAxis(*facts_[size_t(mode)], policy);
-  return entry->second;
 }
 
 absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candidate,
@@ -146,21 +149,7 @@ absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candid
     for (Placement& input : request.inputs) input.push_back({});
     for (Placement& output : request.outputs) output.push_back({});
   }
-  for (size_t axis = 0; axis < candidate.axes.size(); ++axis) {
-    request.mesh.axes.push_back({candidate.axis_names[axis], candidate.axes[axis].extent});
-    const AxisAssignment& assignment = AssignmentOf(candidate.recompute, candidate.axes[axis]);
-    for (size_t i = 0; i < request.inputs.size(); ++i) {
-      request.inputs[i].push_back(assignment.inputs[i]);
-    }
-    for (size_t i = 0; i < request.outputs.size(); ++i) {
-      request.outputs[i].push_back(assignment.outputs[i]);
-    }
-    request.strategies.push_back(assignment.nodes);
-  }
-  if (candidate.micro_batches > 1) {
-    AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
-    request.strategies.push_back(AssignmentOf(candidate.recompute, time).nodes);
-  }
+  AddAxes(facts, candidate, *assignments_[size_t(candidate.recompute)], request);
   // In a sample the first device of each stage stands for the others.
   const int64_t devices = request.mesh.DeviceCount();
   const int64_t step = sample ? devices / candidate.stages : 1;
@@ -175,6 +164,12 @@ absl::StatusOr<StepCost> SearchSpace::EvaluateCandidate(const Candidate& candida
                   {.overlap = request_.overlap,
                    .micro_batches = candidate.micro_batches,
                    .virtual_stages = candidate.virtual_stages});
+}
+
+absl::StatusOr<StepCost> SearchSpace::EstimateCandidate(const Candidate& candidate) const {
+  const std::shared_ptr<ReducedSpace>& reduced = reduced_[size_t(candidate.recompute)];
+  if (reduced == nullptr) return EvaluateCandidate(candidate);
+  return reduced->Evaluate(*request_.cluster, candidate, request_.overlap);
 }
 
 int64_t SearchSpace::BatchPerDevice(const Candidate& candidate) const {

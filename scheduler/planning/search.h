@@ -9,34 +9,20 @@
 #define MOAI_SCHEDULER_PLANNING_SEARCH_H_
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "graph/graph.h"
 #include "scheduler/cost/topology.h"
-#include "scheduler/planning/assign.h"
+#include "scheduler/planning/candidate.h"
 #include "scheduler/planning/evaluate.h"
 #include "scheduler/planning/recompute.h"
+#include "scheduler/planning/reduced_space.h"
 
 namespace moai {
-
-// One point of the space. Axes are in the order of the mesh: the last joins neighbours.
-struct Candidate {
-  std::vector<AxisPolicy> axes;
-  std::vector<std::string> axis_names;
-  int64_t micro_batches = 1;
-  std::vector<RoleId> time_roles;
-  RecomputeMode recompute = RecomputeMode::kNone;
-  // Pipeline stages: an axis of its own, before the others. Chunks a stage has: more than one is
-  // the interleaved schedule.
-  int64_t stages = 1;
-  int64_t virtual_stages = 1;
-};
 
 struct EvaluatedCandidate {
   Candidate candidate;
@@ -53,8 +39,11 @@ struct SearchConstraints {
   int state = -1;      // StateSharding
   int recompute = -1;  // RecomputeMode
   // What the model axis splits of that which comes with each step: 0, nothing (tensor
-  // parallelism); 1, light nodes (sequence parallelism).
+  // parallelism); 1, light nodes (sequence parallelism); 2, heavy ones too (context parallelism).
   int sequence = -1;
+  // Whether the model axis splits first what has weights of its own at each position (expert
+  // parallelism): 0 or 1.
+  int experts = -1;
 };
 
 struct SearchRequest {
@@ -105,18 +94,22 @@ class SearchSpace {
   // Lists of roles that an axis may split, in order of preference: grown from each role that has a
   // good share of the arithmetic. `data`: only from what comes with each step.
   std::vector<std::vector<RoleId>> GrowLists(const GraphFacts& facts, bool data) const;
+  // By the whole graph.
   absl::StatusOr<StepCost> EvaluateCandidate(const Candidate& candidate) const;
+  // By one block for many, where blocks repeat: much faster, and nearly the same.
+  absl::StatusOr<StepCost> EstimateCandidate(const Candidate& candidate) const;
+  // Whether estimates of a mode may differ from evaluations.
+  bool estimates(RecomputeMode mode) const { return reduced_[size_t(mode)] != nullptr; }
 
  private:
   using RoleList = std::vector<RoleId>;
 
-  const AxisAssignment& AssignmentOf(RecomputeMode mode, const AxisPolicy& policy) const;
-
   SearchRequest request_;
-  // What was assigned already: many candidates share their axes.
-  mutable std::map<std::tuple<int, int64_t, bool, RoleList, int>, AxisAssignment> assignments_;
+  // What was assigned already, by RecomputeMode.
+  std::vector<std::shared_ptr<Assignments>> assignments_;
   std::vector<std::shared_ptr<const RewrittenGraph>> graphs_;  // by RecomputeMode
   std::vector<std::shared_ptr<const GraphFacts>> facts_;
+  std::vector<std::shared_ptr<ReducedSpace>> reduced_;  // null where nothing repeats
 };
 
 }  // namespace moai

@@ -2,6 +2,7 @@
 //
 // A mesh with its lists is first costed in its fastest form: nothing recomputed, state whole. That
 // bounds what the same mesh can reach with less memory, so that most are never looked at again.
+// Where blocks repeat, candidates are costed by few of them, and the best by the whole graph.
 // Lists are compared once, on one mesh, and only the best go through all meshes.
 #include <algorithm>
 #include <limits>
@@ -18,7 +19,7 @@ namespace {
 constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelective,
                                     RecomputeMode::kFull};
 constexpr StateSharding kStates[] = {StateSharding::kNone, StateSharding::kOptimizer,
-                                     StateSharding::kParameters};
+                                     StateSharding::kGradients, StateSharding::kParameters};
 constexpr int64_t kChunks[] = {1, 2, 4, 8};
 // How many lists go through every mesh.
 constexpr size_t kDataLists = 2, kModelLists = 3;
@@ -26,6 +27,12 @@ constexpr size_t kDataLists = 2, kModelLists = 3;
 constexpr int64_t kComparedExtent = 8;
 // How many meshes are looked at in forms that need less memory, once one fits.
 constexpr size_t kMostMeshes = 24;
+
+// Estimates of memory up to this much above the limit are looked at more closely.
+constexpr double kNearlyFits = 1.1;
+// How many of the best plans have the cost of the whole graph, and how many are tried for it.
+constexpr size_t kFinalists = 3;
+constexpr int kMostFinalists = 12;
 
 using RoleList = std::vector<RoleId>;
 
@@ -41,6 +48,12 @@ struct Base {
   size_t data_list = 0;
   size_t model_list = 0;
   double bound = 0;  // seconds
+};
+
+// A plan and whether its cost is that of the whole graph.
+struct Kept {
+  EvaluatedCandidate plan;
+  bool exact = false;
 };
 
 bool Allows(int64_t fixed, int64_t value) { return fixed == 0 || fixed == value; }
@@ -102,6 +115,11 @@ class SearchRun {
     return counts;
   }
 
+  bool MayHaveMicroBatches(const Base& base, RecomputeMode mode) const {
+    const std::vector<int64_t> counts = MicroBatches(base, mode);
+    return !counts.empty() && counts.back() > 1;
+  }
+
   Candidate Make(const Base& base, RecomputeMode mode, StateSharding state, int64_t micro_batches,
                  int64_t chunks) const {
     Candidate candidate;
@@ -124,7 +142,7 @@ class SearchRun {
   }
 
   std::optional<StepCost> Evaluate(const Candidate& candidate) {
-    absl::StatusOr<StepCost> cost = space_.EvaluateCandidate(candidate);
+    absl::StatusOr<StepCost> cost = space_.EstimateCandidate(candidate);
     if (!cost.ok()) {
       last_error_ = cost.status();
       return std::nullopt;
@@ -209,6 +227,10 @@ class SearchRun {
       for (StateSharding state : kStates) {
         if (fixed_.state >= 0 && fixed_.state != int(state)) continue;
         if (base.shape.data == 1 && state != StateSharding::kNone && fixed_.state < 0) continue;
+        // Without micro-batches there are no sums of gradients that could lie in parts.
+        if (state == StateSharding::kGradients && fixed_.state < 0 &&
+            !MayHaveMicroBatches(base, mode))
+          continue;
         // What fits in the fastest form is not made faster by saving memory.
         if (TryMicroBatches(base, mode, state)) return;
       }
@@ -250,27 +272,66 @@ class SearchRun {
     return fits;
   }
 
-  // Whether the candidate fits.
+  // Whether the candidate fits. Where that decides what is best, the whole graph says so.
   bool Keep(const Candidate& candidate) {
-    const auto cost = Evaluate(candidate);
+    std::optional<StepCost> cost = Evaluate(candidate);
     if (!cost.has_value()) return false;
-    const bool fits = cost->total_bytes() <= available();
+    const bool decides =
+        double(cost->total_bytes()) <= kNearlyFits * double(available()) && cost->seconds < best_;
+    Kept kept{{candidate, *cost}, !space_.estimates(candidate.recompute)};
+    if (decides && !Confirm(kept)) return false;
+    const bool fits = kept.plan.cost.total_bytes() <= available();
     if (fits) {
       ++result_.feasible;
-      best_ = std::min(best_, cost->seconds);
+      best_ = std::min(best_, kept.plan.cost.seconds);
     }
-    (fits ? fitting_ : others_).push_back({candidate, *cost});
+    (fits ? fitting_ : others_).push_back(std::move(kept));
     return fits;
   }
 
-  absl::StatusOr<SearchResult> Finish() {
-    std::stable_sort(fitting_.begin(), fitting_.end(),
-                     [](const auto& a, const auto& b) { return a.cost.seconds < b.cost.seconds; });
-    std::stable_sort(others_.begin(), others_.end(), [](const auto& a, const auto& b) {
-      return a.cost.total_bytes() < b.cost.total_bytes();
+  // Replaces an estimate by what the whole graph costs. False where it cannot be partitioned.
+  bool Confirm(Kept& kept) {
+    if (kept.exact) return true;
+    const absl::StatusOr<StepCost> cost = space_.EvaluateCandidate(kept.plan.candidate);
+    if (!cost.ok()) last_error_ = cost.status();
+    if (!cost.ok()) return false;
+    kept.plan.cost = *cost;
+    kept.exact = true;
+    return true;
+  }
+
+  void Sort() {
+    std::stable_sort(fitting_.begin(), fitting_.end(), [](const Kept& a, const Kept& b) {
+      return a.plan.cost.seconds < b.plan.cost.seconds;
     });
-    result_.candidates = std::move(fitting_);
-    result_.candidates.insert(result_.candidates.end(), others_.begin(), others_.end());
+    std::stable_sort(others_.begin(), others_.end(), [](const Kept& a, const Kept& b) {
+      return a.plan.cost.total_bytes() < b.plan.cost.total_bytes();
+    });
+  }
+
+  // The best few may change their places once the whole graph has said what they cost.
+  void ConfirmFinalists() {
+    for (int round = 0; round < kMostFinalists; ++round) {
+      Sort();
+      std::vector<Kept>& best = fitting_.empty() ? others_ : fitting_;
+      const size_t most = std::min(best.size(), fitting_.empty() ? size_t{1} : kFinalists);
+      size_t i = 0;
+      while (i < most && best[i].exact) ++i;
+      if (i == most) return;
+      const bool possible = Confirm(best[i]);
+      if (possible && (fitting_.empty() || best[i].plan.cost.total_bytes() <= available()))
+        continue;
+      if (possible) others_.push_back(best[i]);
+      if (!fitting_.empty()) --result_.feasible;
+      best.erase(best.begin() + ptrdiff_t(i));
+    }
+    Sort();
+  }
+
+  absl::StatusOr<SearchResult> Finish() {
+    ConfirmFinalists();
+    for (Kept& kept : fitting_) result_.candidates.push_back(std::move(kept.plan));
+    for (Kept& kept : others_) result_.candidates.push_back(std::move(kept.plan));
     if (!result_.candidates.empty()) return std::move(result_);
     if (!last_error_.ok()) return last_error_;
     return absl::InvalidArgumentError("no plan satisfies the constraints");
@@ -282,7 +343,7 @@ class SearchRun {
   std::vector<RoleList> data_[3], model_[3];  // by RecomputeMode
   std::vector<size_t> kept_data_, kept_model_;
   std::vector<Base> bases_;
-  std::vector<EvaluatedCandidate> fitting_, others_;
+  std::vector<Kept> fitting_, others_;
   double best_ = std::numeric_limits<double>::infinity();
   absl::Status last_error_;
   SearchResult result_;

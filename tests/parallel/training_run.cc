@@ -191,16 +191,25 @@ absl::StatusOr<std::vector<StepResult>> TrainSteps(const Cluster& cluster, const
   return results;
 }
 
-absl::StatusOr<std::vector<double>> TrainFreely(const Cluster& cluster, const TrainingRun& run) {
-  MOAI_ASSIGN_OR_RETURN(const Accelerator accelerator,
+absl::StatusOr<std::vector<double>> TrainFreely(const Cluster& cluster, const TrainingRun& run,
+                                                uint64_t* bytes_in_use) {
+  MOAI_ASSIGN_OR_RETURN(Accelerator accelerator,
                         Accelerator::Connect({.server = cluster.address(), .log = false}));
   const Training training = Begin(run);
   std::vector<double> losses;
   for (int step = 0; step < run.steps; ++step) {
     const Tensor loss = training.program.loss(step);
+    if (run.reads_first) {
+      MOAI_ASSIGN_OR_RETURN(losses.emplace_back(), loss.Item());
+    }
     MOAI_RETURN_IF_ERROR(loss.Backward());
     MOAI_RETURN_IF_ERROR(training.optimizer->Step({.release_gradients = true}));
+    if (run.reads_first) continue;
     MOAI_ASSIGN_OR_RETURN(losses.emplace_back(), loss.Item());
+  }
+  if (bytes_in_use != nullptr) {
+    MOAI_RETURN_IF_ERROR(accelerator.Synchronize());
+    *bytes_in_use = accelerator.stats().device_bytes_in_use;
   }
   return losses;
 }

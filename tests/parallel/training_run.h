@@ -37,6 +37,8 @@ struct TrainingRun {
   SmallModel model = SmallModel::kLlama;
   int64_t batch = 8;
   int steps = 3;
+  // Of a free run: read each loss before its backward pass, which makes the step two parts.
+  bool reads_first = false;
 };
 
 // Trains on a session of its own, each step one graph. Where `from` is given, step k > 0 starts
@@ -44,8 +46,10 @@ struct TrainingRun {
 absl::StatusOr<std::vector<StepResult>> TrainSteps(const Cluster& cluster, const TrainingRun& run,
                                                    const std::vector<StepResult>* from = nullptr);
 
-// The losses of a free run, in which nothing else is read.
-absl::StatusOr<std::vector<double>> TrainFreely(const Cluster& cluster, const TrainingRun& run);
+// The losses of a free run, in which nothing else is read. `bytes_in_use`: of the fullest device at
+// its end, with the space for temporaries.
+absl::StatusOr<std::vector<double>> TrainFreely(const Cluster& cluster, const TrainingRun& run,
+                                                uint64_t* bytes_in_use = nullptr);
 
 // Loss within 1e-5 of itself; gradients, moments and buffers within 1e-4 of their norm; parameters
 // within 1e-4 of how far the step moved them. InvalidArgument names the first that is not.

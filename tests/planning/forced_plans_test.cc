@@ -156,10 +156,19 @@ TEST_F(LlamaPlans, StateSharding) {
   auto three = model_.Check({.name = "ZeRO-3", .data = 2, .state = StateSharding::kParameters});
   EXPECT_GT(three["reduce_scatter"], 0);
   EXPECT_GT(three["all_gather"], 0);
-  model_.Check({.name = "ZeRO-3, two micro-batches",
-                .data = 2,
-                .micro_batches = 2,
-                .state = StateSharding::kParameters});
+  const auto with_micro_batches = [&](const char* name, StateSharding state) {
+    return model_.Check({.name = name, .data = 2, .micro_batches = 2, .state = state});
+  };
+  one = with_micro_batches("ZeRO-1, two micro-batches", StateSharding::kOptimizer);
+  auto two = with_micro_batches("ZeRO-2, two micro-batches", StateSharding::kGradients);
+  // Each micro-batch's gradients are scattered, instead of their sums.
+  EXPECT_EQ(two["reduce_scatter"], 2 * one["reduce_scatter"]);
+  EXPECT_EQ(two["all_gather"], one["all_gather"]);
+  const int gathers = three["all_gather"];
+  three = with_micro_batches("ZeRO-3, two micro-batches", StateSharding::kParameters);
+  EXPECT_GE(three["reduce_scatter"], two["reduce_scatter"]);
+  // Parameters are gathered for each.
+  EXPECT_GT(three["all_gather"], 3 * gathers / 2);
 }
 
 TEST_F(LlamaPlans, Tensor) {

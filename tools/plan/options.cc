@@ -32,8 +32,28 @@ absl::StatusOr<int> ParseRecompute(absl::string_view text) {
 
 // The numbers of --force; 0 where one is not there.
 struct Stated {
-  int64_t tp = 0, pp = 0, dp = 0, micro_batch = 0, micro_batches = 0, virtual_stages = 0;
+  int64_t tp = 0, pp = 0, dp = 0, cp = 1, ep = 1, micro_batch = 0, micro_batches = 0,
+          virtual_stages = 0;
 };
+
+// Sequences and experts are split along the axis of tensor parallelism, in its place.
+absl::Status ShareModelAxis(Stated& stated, SearchConstraints& constraints) {
+  const int stated_sizes =
+      (stated.tp > 1 ? 1 : 0) + (stated.cp > 1 ? 1 : 0) + (stated.ep > 1 ? 1 : 0);
+  if (stated_sizes > 1) {
+    return absl::UnimplementedError(
+        "--force states more than one of tp, cp and ep: a plan has one axis beside dp and pp. "
+        "State one of them; the search splits along it what else can be split");
+  }
+  if (stated.cp > 1) {
+    constraints.sequence = 2;
+    stated.tp = stated.cp;
+  } else if (stated.ep > 1) {
+    constraints.experts = 1;
+    stated.tp = stated.ep;
+  }
+  return absl::OkStatus();
+}
 
 absl::Status FillIn(Stated& stated, int64_t devices) {
   // One of the three follows from the other two.
@@ -86,25 +106,15 @@ absl::StatusOr<SearchConstraints> ParseForce(absl::string_view text, int64_t dev
           absl::StrCat(key, zero ? " is 0, 1, 2 or 3" : " is a whole number of at least 1",
                        ", not '", parts[1], "'"));
     }
-    if (key == "cp" || key == "ep") {
-      if (number == 1) continue;
-      return absl::UnimplementedError(absl::StrCat(
-          "--force cannot state ", key, ": the search has one axis for what comes with a step and ",
-          "one for what does not, and chooses by itself where either splits ",
-          key == "cp" ? "sequences" : "experts", ". State tp (all devices that share an op)"));
-    }
     int64_t* to = key == "tp"               ? &stated.tp
                   : key == "pp"             ? &stated.pp
                   : key == "dp"             ? &stated.dp
+                  : key == "cp"             ? &stated.cp
+                  : key == "ep"             ? &stated.ep
                   : key == "micro_batch"    ? &stated.micro_batch
                   : key == "micro_batches"  ? &stated.micro_batches
                   : key == "virtual_stages" ? &stated.virtual_stages
                                             : nullptr;
-    if (zero && number == int(StateSharding::kGradients)) {
-      return absl::UnimplementedError(
-          "--force cannot state zero=2: the search has no plans that split gradients but not "
-          "parameters; state 0, 1 or 3");
-    }
     if (zero) {
       constraints.state = int(number);
     } else if (to != nullptr) {
@@ -114,6 +124,7 @@ absl::StatusOr<SearchConstraints> ParseForce(absl::string_view text, int64_t dev
           absl::StrCat("--force has no key '", key, "'; known are ", kKeys));
     }
   }
+  MOAI_RETURN_IF_ERROR(ShareModelAxis(stated, constraints));
   MOAI_RETURN_IF_ERROR(FillIn(stated, devices));
   if (stated.micro_batch > 0) {
     if (stated.micro_batches > 0) {

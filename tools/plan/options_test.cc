@@ -59,13 +59,25 @@ TEST(ParseForce, SaysWhatIsWrong) {
   EXPECT_THAT(ErrorOf("dp=8,micro_batch=1,micro_batches=8"), HasSubstr("state one"));
 }
 
+TEST(ParseForce, SplitsSequencesOrExpertsAlongTheModelAxis) {
+  const auto context = ParseForce("cp=4,dp=2", 8, 64);
+  ASSERT_TRUE(context.ok()) << context.status();
+  EXPECT_EQ(context->model, 4);
+  EXPECT_EQ(context->sequence, 2);
+  const auto experts = ParseForce("ep=2,pp=2", 8, 64);
+  ASSERT_TRUE(experts.ok()) << experts.status();
+  EXPECT_EQ(experts->model, 2);
+  EXPECT_EQ(experts->data, 2);
+  EXPECT_EQ(experts->experts, 1);
+  EXPECT_TRUE(ParseForce("tp=8,cp=1,ep=1", 8, 64).ok());
+}
+
 TEST(ParseForce, SaysWhatIsNotThereYet) {
-  for (const char* text : {"cp=2", "ep=4", "zero=2"}) {
+  for (const char* text : {"cp=2,tp=4", "ep=4,tp=2", "ep=2,cp=2"}) {
     const absl::Status status = ParseForce(text, 8, 64).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << text;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("cannot state")) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("one axis")) << text;
   }
-  EXPECT_TRUE(ParseForce("tp=8,cp=1,ep=1", 8, 64).ok());
 }
 
 TEST(LoadStep, NamesWhatThereIs) {

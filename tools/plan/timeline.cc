@@ -29,7 +29,7 @@ class KernelTimeline {
       : cluster_(cluster),
         part_(partitioned.parts[0]),
         graph_(*part_.graph),
-        in_micro_batch_(partitioned.in_micro_batch[0]),
+        turns_(partitioned.turns[0]),
         types_(std::move(types)),
         groups_(GroupFusedNodes(graph_, types_)),
         task_of_(graph_.values.size(), kNone) {}
@@ -44,7 +44,7 @@ class KernelTimeline {
     const uint32_t end = uint32_t(groups_.groups.size());
     uint32_t group = 0;
     // What comes before the micro-batches, the micro-batches, what comes after.
-    const auto in = [&](uint32_t g) { return bool(in_micro_batch_[groups_.groups[g].back()]); };
+    const auto in = [&](uint32_t g) { return turns_[groups_.groups[g].back()] != NodeTurn::kOnce; };
     std::vector<uint32_t> loop;
     for (uint32_t g = 0; g < end; ++g) {
       if (in(g)) loop.push_back(g);
@@ -104,7 +104,7 @@ class KernelTimeline {
   const Cluster& cluster_;
   const DeviceGraph& part_;
   const Graph& graph_;
-  const std::vector<bool>& in_micro_batch_;
+  const std::vector<NodeTurn>& turns_;
   const std::vector<TensorType> types_;
   const KernelGroups groups_;
   Schedule schedule_{1};
@@ -120,7 +120,8 @@ struct StageTimes {
 absl::StatusOr<StageTimes> TimesOf(const Cluster& cluster, const PartitionedGraph& partitioned,
                                    size_t stage) {
   const PartitionedGraph alone{.parts = {partitioned.parts[stage]},
-                               .in_micro_batch = {partitioned.in_micro_batch[stage]}};
+                               .turns = {partitioned.turns[stage]},
+                               .sources = {partitioned.sources[stage]}};
   MOAI_ASSIGN_OR_RETURN(const StepCost two, Evaluate(cluster, alone, {.micro_batches = 2}));
   MOAI_ASSIGN_OR_RETURN(const StepCost three, Evaluate(cluster, alone, {.micro_batches = 3}));
   StageTimes times;

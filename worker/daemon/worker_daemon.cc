@@ -14,6 +14,7 @@
 #include "wire/control_client.h"
 #include "wire/handshake.h"
 #include "wire/status_proto.h"
+#include "worker/daemon/measurement_proto.h"
 #include "worker/daemon/supervisor.h"
 
 namespace moai {
@@ -110,6 +111,13 @@ std::string WorkerDaemon::Impl::Hello() const {
     description->set_kind("cpu");
     description->set_memory_bytes(uint64_t(device.memory_bytes));
     description->set_threads(uint32_t(device.threads));
+    if (device.measurement.has_value()) {
+      *description->mutable_measurement() = ToProto(*device.measurement);
+    }
+  }
+  if (options_.links.has_value()) {
+    *hello.mutable_process_link() = ToProto(options_.links->process);
+    *hello.mutable_network_link() = ToProto(options_.links->network);
   }
   return hello.SerializeAsString();
 }

@@ -6,16 +6,19 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "program/device_profile.h"
 
 namespace moai {
 
 struct WorkerDevice {
   int64_t memory_bytes = 0;
   int threads = 1;
+  std::optional<DeviceProfileMeasurement> measurement = std::nullopt;
 };
 
 struct WorkerOptions {
@@ -23,6 +26,7 @@ struct WorkerOptions {
   std::string name;            // for people
   std::string token;
   std::vector<WorkerDevice> devices;
+  std::optional<LinksMeasurement> links;
   std::string program;                          // this binary, to be run with --executor
   std::vector<std::string> executor_arguments;  // beside that
   std::string socket_directory;                 // for the executors' Unix sockets

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "spdlog/spdlog.h"
 #include "wire/status_proto.h"
 
 namespace moai {
@@ -118,16 +119,19 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
   }
   if (execute.step() != 0) step_ = execute.step();
   FlushAnswers();  // the step may be long
-  core_
-      .Execute({.step = execute.step(),
-                .program = execute.program(),
-                .same_slots = execute.same_slots(),
-                .slots = slots_,
-                .values = values_,
-                .scalars = scalars_,
-                .feeds = feeds_,
-                .first_output = execute.first_output()})
-      .IgnoreError();  // poisons its outputs
+  const absl::Status status = core_.Execute({.step = execute.step(),
+                                             .program = execute.program(),
+                                             .same_slots = execute.same_slots(),
+                                             .slots = slots_,
+                                             .values = values_,
+                                             .scalars = scalars_,
+                                             .feeds = feeds_,
+                                             .first_output = execute.first_output()});
+  // An error poisons the outputs, and is told where they are read.
+  if (spdlog::should_log(spdlog::level::debug)) {
+    spdlog::debug("step ran session={} rank={} program={} {}", position_.session, position_.rank,
+                  execute.program(), status.ok() ? ToString(core_.last_step()) : "failed");
+  }
   return core_.link_status();
 }
 

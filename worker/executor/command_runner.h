@@ -40,8 +40,9 @@ class EventSink {
 
 // Which device of the session this is.
 struct DevicePosition {
-  uint32_t rank = 0;   // among all devices of the session
-  uint32_t local = 0;  // among those of this process
+  uint32_t rank = 0;         // among all devices of the session
+  uint32_t local = 0;        // among those of this process
+  std::string session = {};  // its label, for the log
 };
 
 // One thread calls everything; the sink and the transfers outlive this.

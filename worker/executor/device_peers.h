@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "program/device_graph.h"
+#include "program/step_account.h"
 #include "worker/kernels/kernel.h"
 
 namespace moai {
@@ -31,6 +32,9 @@ class DevicePeers {
   // Of an instruction that exchanges elements. `program` outlives the kernel.
   virtual absl::StatusOr<std::unique_ptr<Kernel>> MakeKernel(
       const Program& program, uint32_t index, absl::Span<const DeviceGroup> groups) = 0;
+
+  // What those kernels have sent since the last call, as the transport counted it.
+  virtual CollectiveCounts TakeSent() = 0;
 };
 
 }  // namespace moai

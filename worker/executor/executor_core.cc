@@ -212,6 +212,7 @@ absl::Status ExecutorCore::Execute(const StepCommand& command) {
   }
   Bindings& bindings = bindings_[entry->second.graph];
   const absl::Status status = RunStep(command, entry->second, *structure->second, bindings);
+  if (options_.peers != nullptr) last_step_.sent = options_.peers->TakeSent();
   fresh_.clear();
   if (!status.ok()) {
     Poison(command, *structure->second, bindings, status);
@@ -273,6 +274,10 @@ absl::Status ExecutorCore::RunStep(const StepCommand& command, const LoadedProgr
   DevicePeers* const peers = options_.peers;
   const bool together = peers != nullptr && entry.collectives;
   absl::Status status = Prepare(command, entry, structure, bindings);
+  if (status.ok()) {
+    last_step_.object_bytes = memory_.in_use() - arena_bytes_;
+    last_step_.arena_bytes = entry.program->memory().arena;
+  }
   // None waits in a collective for one that cannot begin.
   if (together) MOAI_RETURN_IF_ERROR(peers->Agree(status));
   if (status.ok()) {

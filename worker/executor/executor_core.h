@@ -23,6 +23,7 @@
 #include "graph/graph.h"
 #include "program/compile.h"
 #include "program/device_graph.h"
+#include "program/step_account.h"
 #include "worker/executor/device_memory.h"
 #include "worker/executor/device_peers.h"
 #include "worker/executor/loaded_program.h"
@@ -146,6 +147,9 @@ class ExecutorCore {
     return options_.peers == nullptr ? absl::OkStatus() : options_.peers->status();
   }
 
+  // Of the last step that could begin: bytes as this device's memory counts them.
+  const StepAccount& last_step() const { return last_step_; }
+
   // The first error of a step since the last call.
   absl::Status TakeFirstError();
 
@@ -218,6 +222,7 @@ class ExecutorCore {
   std::byte* arena_ = nullptr;
   int64_t arena_bytes_ = 0;
   absl::Status first_error_;
+  StepAccount last_step_;
   // Of the running step, kept to reuse their memory.
   std::vector<std::shared_ptr<Bytes>> fresh_;
 };

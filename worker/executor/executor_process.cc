@@ -157,7 +157,7 @@ absl::Status Devices::Run(const proto::ExecutorConfig& config, KernelFactory mak
                         .make_kernel = make_kernel,
                         .peers = peers_ == nullptr ? nullptr : peers_->For(i)},
         &structures_, transfers_, device_events_ == nullptr ? events : device_events_->For(i),
-        DevicePosition{.rank = first_rank + i, .local = i}));
+        DevicePosition{.rank = first_rank + i, .local = i, .session = config.label()}));
   }
   if (peers_ == nullptr) {
     RunDevice(0, *runners_[0]);
@@ -225,12 +225,13 @@ absl::Status CheckShape(const proto::ExecutorConfig& config) {
 
 }  // namespace
 
-absl::Status RunExecutor(const proto::ExecutorConfig& config, KernelFactory make_kernel) {
+absl::Status RunExecutor(const proto::ExecutorConfig& config, KernelFactory make_kernel,
+                         const LinkThrottle& throttle) {
   MOAI_RETURN_IF_ERROR(CheckShape(config));
   const bool alone = config.shape().devices_size() == 1 && config.devices_size() == 1;
   std::unique_ptr<SessionPeers> peers;
   if (!alone) {
-    MOAI_ASSIGN_OR_RETURN(peers, SessionPeers::Open(config.shape(), config.peer_host()));
+    MOAI_ASSIGN_OR_RETURN(peers, SessionPeers::Open(config.shape(), config.peer_host(), throttle));
   }
   ExecutorTransfers transfers;
   wire::StreamServerOptions listen;

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "proto/worker.pb.h"
+#include "worker/collectives/link_throttle.h"
 #include "worker/kernels/kernel.h"
 
 namespace moai {
@@ -12,7 +13,8 @@ namespace moai {
 // Connects to the server and serves until the server ends the stream (OK), or it is lost, or a link
 // to another device of the session is. The calling thread runs the first device's commands. After
 // an error the process is to end: its other threads may still wait for clients.
-absl::Status RunExecutor(const proto::ExecutorConfig& config, KernelFactory make_kernel);
+absl::Status RunExecutor(const proto::ExecutorConfig& config, KernelFactory make_kernel,
+                         const LinkThrottle& throttle = {});
 
 }  // namespace moai
 

@@ -28,6 +28,27 @@ struct ErrorText {
   char text[kMaxLength] = {};
 };
 
+// Counts what a collective sends, at the transport.
+class CountingKernel final : public Kernel {
+ public:
+  // What is pointed to outlives the kernel.
+  CountingKernel(std::unique_ptr<Kernel> kernel, const TransferCounters* counters,
+                 CollectiveCount* count)
+      : kernel_(std::move(kernel)), counters_(counters), count_(count) {}
+
+  void Run(const KernelArguments& arguments) override {
+    const int64_t before = counters_->bytes();
+    kernel_->Run(arguments);
+    ++count_->calls;
+    count_->bytes += counters_->bytes() - before;
+  }
+
+ private:
+  const std::unique_ptr<Kernel> kernel_;
+  const TransferCounters* const counters_;
+  CollectiveCount* const count_;
+};
+
 class Peers : public DevicePeers {
  public:
   explicit Peers(const ProcessGroup* links) : links_(links) {}
@@ -52,7 +73,18 @@ class Peers : public DevicePeers {
     if (communicator_ == nullptr) {
       return absl::InternalError("a program came before the devices were connected");
     }
-    return MakeCollectiveKernel(program, index, groups, communicator_.get());
+    MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Kernel> kernel,
+                          MakeCollectiveKernel(program, index, groups, communicator_.get()));
+    return std::make_unique<CountingKernel>(std::move(kernel), &communicator_->counters(),
+                                            &sent_[program.instructions[index].op]);
+  }
+
+  CollectiveCounts TakeSent() override {
+    CollectiveCounts taken;
+    for (auto& [op, count] : sent_) {
+      if (count.calls > 0) taken[op] = std::exchange(count, {});
+    }
+    return taken;
   }
 
  private:
@@ -76,6 +108,7 @@ class Peers : public DevicePeers {
   const ProcessGroup* const links_;
   std::unique_ptr<Communicator> communicator_;  // null until connected
   std::vector<StepFlag> flags_;
+  CollectiveCounts sent_;  // entries stay: kernels count in them
 };
 
 class GroupPeers : public SessionPeers {
@@ -112,8 +145,10 @@ class GroupPeers : public SessionPeers {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SessionPeers>> SessionPeers::Open(const proto::SessionShape& shape,
-                                                                 const std::string& host) {
+                                                                 const std::string& host,
+                                                                 const LinkThrottle& throttle) {
   ProcessGroupOptions options;
+  options.throttle = throttle;
   options.process = shape.executor();
   options.deadline = kStepDeadline;
   if (!host.empty()) options.listen_address = host;

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/worker.pb.h"
+#include "worker/collectives/link_throttle.h"
 #include "worker/executor/device_peers.h"
 
 namespace moai {
@@ -18,7 +19,8 @@ class SessionPeers {
  public:
   // Listens on `host` where the session has other executors.
   static absl::StatusOr<std::unique_ptr<SessionPeers>> Open(const proto::SessionShape& shape,
-                                                            const std::string& host);
+                                                            const std::string& host,
+                                                            const LinkThrottle& throttle = {});
   virtual ~SessionPeers() = default;
 
   // Of ExecutorHello.peer_addresses.

@@ -1,4 +1,4 @@
-// Prints what this machine's CPU measures as a device.
+// Prints what this machine's CPU measures as a device, and of links between devices.
 //
 //   tools/bazel run //worker/profile:measure -- --threads=2
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include "absl/flags/parse.h"
 #include "worker/kernels/cpu/cpu_kernels.h"
 #include "worker/profile/measure_device.h"
+#include "worker/profile/measure_links.h"
 
 ABSL_FLAG(int, threads, 1, "threads of the device");
 ABSL_FLAG(double, seconds, 1.8, "what measuring may take");
@@ -21,5 +22,11 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::puts(moai::ToJson(*measured).c_str());
+  const auto links = moai::MeasureLinks();
+  if (!links.ok()) {
+    std::fprintf(stderr, "measure: %s\n", links.status().ToString().c_str());
+    return 1;
+  }
+  std::puts(moai::ToJson(*links).c_str());
   return 0;
 }

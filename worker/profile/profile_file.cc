@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "nlohmann/json.hpp"
 #include "worker/profile/measure_device.h"
+#include "worker/profile/measure_links.h"
 
 namespace moai {
 namespace {
@@ -22,10 +23,13 @@ using nlohmann::json;
 // Of what is measured and how: other versions' files are measured again.
 constexpr int kVersion = 1;
 
+std::string InFileName(std::string processor) {
+  for (char& c : processor) c = absl::ascii_isalnum(c) ? absl::ascii_tolower(c) : '-';
+  return processor;
+}
+
 std::string PathOf(const std::string& directory, const std::string& processor, int threads) {
-  std::string name = processor;
-  for (char& c : name) c = absl::ascii_isalnum(c) ? absl::ascii_tolower(c) : '-';
-  return absl::StrCat(directory, "/device-profile-", name, "-", threads, ".json");
+  return absl::StrCat(directory, "/device-profile-", InFileName(processor), "-", threads, ".json");
 }
 
 // A rate of the file; false where it is none.
@@ -75,8 +79,29 @@ bool ReadProfile(const json& file, DeviceProfileMeasurement* result) {
          ReadRate(file, "attention_grad_gflops", &result->attention_grad_gflops);
 }
 
+bool ReadLink(const json& file, const char* key, LinkMeasurement* link) {
+  const auto found = file.find(key);
+  return found != file.end() && found->is_object() &&
+         ReadRate(*found, "latency_us", &link->latency_us) &&
+         ReadRate(*found, "gather_gb_per_s", &link->gather_gb_per_s) &&
+         ReadRate(*found, "reduce_gb_per_s", &link->reduce_gb_per_s);
+}
+
+json LinkToJson(const LinkMeasurement& link) {
+  return {{"latency_us", link.latency_us},
+          {"gather_gb_per_s", link.gather_gb_per_s},
+          {"reduce_gb_per_s", link.reduce_gb_per_s}};
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
 // Under another name first: a process that reads meanwhile sees the old file or the new one.
-void WriteFile(const std::string& path, const std::string& text) {
+void WriteFile(const std::string& directory, const std::string& path, const std::string& text) {
+  std::error_code ignored;
+  std::filesystem::create_directories(directory, ignored);
   const std::string temporary = absl::StrCat(path, ".", getpid());
   {
     std::ofstream file(temporary, std::ios::trunc);
@@ -142,17 +167,42 @@ absl::StatusOr<DeviceProfileMeasurement> LoadOrMeasureDevice(const std::string& 
                                                              const MeasureOptions& options) {
   const std::string processor = ProcessorName();
   const std::string path = PathOf(directory, processor, device.threads);
-  if (std::ifstream file(path); file) {
-    const std::string text((std::istreambuf_iterator<char>(file)), {});
-    const auto kept = DeviceProfileFromJson(text);
-    if (kept.ok() && kept->processor == processor && kept->threads == device.threads) return kept;
-  }
+  const auto kept = DeviceProfileFromJson(ReadFile(path));
+  if (kept.ok() && kept->processor == processor && kept->threads == device.threads) return kept;
   absl::StatusOr<DeviceProfileMeasurement> measured = MeasureDevice(factory, device, options);
-  if (measured.ok() && measured->complete) {
-    std::error_code ignored;
-    std::filesystem::create_directories(directory, ignored);
-    WriteFile(path, ToJson(*measured));
+  if (measured.ok() && measured->complete) WriteFile(directory, path, ToJson(*measured));
+  return measured;
+}
+
+std::string ToJson(const LinksMeasurement& links) {
+  const json file = {{"version", kVersion},
+                     {"process", LinkToJson(links.process)},
+                     {"network", LinkToJson(links.network)}};
+  return file.dump(1);
+}
+
+absl::StatusOr<LinksMeasurement> LinksFromJson(absl::string_view text) {
+  const json file = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+  LinksMeasurement links;
+  if (!file.is_object() || !file.contains("version") || file["version"] != kVersion ||
+      !ReadLink(file, "process", &links.process) || !ReadLink(file, "network", &links.network)) {
+    return absl::InvalidArgumentError("no measurement of links of this version");
   }
+  return links;
+}
+
+absl::StatusOr<LinksMeasurement> LoadOrMeasureLinks(const std::string& directory,
+                                                    const LinkOptions& options) {
+  std::string name = ProcessorName();
+  const LinkThrottle& throttle = options.throttle;
+  if (throttle.on()) {
+    absl::StrAppend(&name, " ", throttle.bytes_per_second, " ", throttle.latency_us,
+                    throttle.in_process ? " everywhere" : " between processes");
+  }
+  const std::string path = absl::StrCat(directory, "/link-profile-", InFileName(name), ".json");
+  if (auto kept = LinksFromJson(ReadFile(path)); kept.ok()) return kept;
+  absl::StatusOr<LinksMeasurement> measured = MeasureLinks(options);
+  if (measured.ok()) WriteFile(directory, path, ToJson(*measured));
   return measured;
 }
 

@@ -50,6 +50,9 @@ void VisitPart(const Shape& shape, const Layout& layout, int64_t device, Shape& 
 }  // namespace
 
 ReferenceTensor CutFor(const ReferenceTensor& whole, const Layout& layout, int64_t device) {
+  if (!IsMember(layout, device)) {
+    return ReferenceTensor::Zeros({whole.type.dtype, Shape::Filled(whole.type.shape.rank(), 0)});
+  }
   ReferenceTensor part;
   part.type.dtype = whole.type.dtype;
   VisitPart(whole.type.shape, layout, device, part.type.shape, [&](int64_t at) {
@@ -69,6 +72,11 @@ absl::StatusOr<ReferenceTensor> JoinParts(const std::vector<ReferenceTensor>& pa
   std::vector<bool> set(size_t(type.shape.elements()), false);
   for (size_t device = 0; device < parts.size(); ++device) {
     const ReferenceTensor& part = parts[device];
+    if (!IsMember(layout, int64_t(device))) {
+      if (part.type.shape == Shape::Filled(type.shape.rank(), 0)) continue;
+      return absl::InternalError(
+          absl::StrCat("device ", device, " has ", ToString(part.type), ", expected nothing"));
+    }
     Shape local;
     size_t i = 0;
     absl::Status status;

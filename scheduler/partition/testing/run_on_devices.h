@@ -15,6 +15,17 @@ namespace moai {
 // A scalar binding as the interpreter takes it.
 ReferenceTensor ScalarTensor(Dtype dtype, Scalar scalar);
 
+// What `device` binds: its parts of the whole graph's bindings, then the partitioner's constants.
+// In the order of its graph's inputs.
+std::vector<ReferenceTensor> BindingsOf(const PartitionRequest& request, const DeviceGraph& part,
+                                        const std::vector<ReferenceTensor>& bindings,
+                                        int64_t device);
+
+// The whole graph's outputs, from what each device's graph gave. An error as RunOnDevices.
+absl::StatusOr<std::vector<ReferenceTensor>> JoinOutputs(
+    const PartitionRequest& request, const std::vector<std::vector<ReferenceTensor>>& results,
+    double tolerance);
+
 struct DevicesResult {
   std::vector<ReferenceTensor> outputs;    // of the whole graph
   std::map<std::string, int> collectives;  // by op, of the first device

@@ -26,11 +26,12 @@ void CheckGraph(const CapturedGraph& captured, std::mt19937_64& random) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-std::vector<Bytes> RunProgram(const CapturedGraph& captured, const std::vector<Bytes>& bindings,
-                              const DeviceShape& device) {
+std::vector<TensorBytes> RunProgram(const CapturedGraph& captured,
+                                    const std::vector<TensorBytes>& bindings,
+                                    const DeviceShape& device) {
   auto outputs = RunGraph(captured, bindings, OnlyTiles, device);
   EXPECT_TRUE(outputs.ok()) << outputs.status();
-  return outputs.ok() ? *std::move(outputs) : std::vector<Bytes>();
+  return outputs.ok() ? *std::move(outputs) : std::vector<TensorBytes>();
 }
 
 bool RunsInTiles(const OpEntry& entry) {
@@ -105,8 +106,8 @@ TEST(TileTest, TheSameBitsWhateverTheThreads) {
   std::mt19937_64 random(5);
   for (const ReductionCase& c : kReductions) {
     const CapturedGraph captured = ReduceGraph(c, Dtype::kF32);
-    const std::vector<Bytes> bindings = RandomBindings(captured, random);
-    const std::vector<Bytes> one = RunProgram(captured, bindings, {.threads = 1});
+    const std::vector<TensorBytes> bindings = RandomBindings(captured, random);
+    const std::vector<TensorBytes> one = RunProgram(captured, bindings, {.threads = 1});
     for (const int threads : {2, 3, 8}) {
       EXPECT_EQ(RunProgram(captured, bindings, {.threads = threads}), one) << ToString(c.shape);
     }
@@ -121,14 +122,14 @@ TEST(TileTest, LongSumsAreAccurate) {
   builder.AddOutput(OutputKind::kValue, *builder.AddNode(Op::kReduceSum, {x}, {0}));
   const CapturedGraph captured = builder.Finish();
   std::mt19937_64 random(6);
-  Bytes bytes(kCount * sizeof(float));
+  TensorBytes bytes(kCount * sizeof(float));
   double sum = 0;
   for (int64_t i = 0; i < kCount; ++i) {
     const float value = static_cast<float>(random() % 1000) * 0.001f;
     std::memcpy(bytes.data() + i * sizeof(float), &value, sizeof(float));
     sum += value;
   }
-  const std::vector<Bytes> got = RunProgram(captured, {bytes}, {.threads = 2});
+  const std::vector<TensorBytes> got = RunProgram(captured, {bytes}, {.threads = 2});
   EXPECT_NEAR(LoadElement(Dtype::kF32, got[0].data()) / sum, 1, 2e-7);
 }
 

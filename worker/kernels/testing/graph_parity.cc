@@ -18,13 +18,6 @@
 namespace moai {
 namespace {
 
-// A float output is as exact as the coarsest dtype that its graph rounds to on the way.
-double Tolerance(const CapturedGraph& captured, Dtype dtype) {
-  if (!IsFloat(dtype)) return 0;
-  for (const TensorType& type : captured.types) dtype = Coarser(dtype, type.dtype);
-  return RoundingTolerance(dtype);
-}
-
 BufferKind KindOf(InputKind kind) {
   switch (kind) {
     case InputKind::kSlot:
@@ -56,9 +49,15 @@ std::string Describe(const CapturedGraph& captured) {
 
 }  // namespace
 
+double Tolerance(const CapturedGraph& captured, Dtype dtype) {
+  if (!IsFloat(dtype)) return 0;
+  for (const TensorType& type : captured.types) dtype = Coarser(dtype, type.dtype);
+  return RoundingTolerance(dtype);
+}
+
 std::string Difference(const TensorType& type, double tolerance, absl::Span<const std::byte> got,
                        const ReferenceTensor& want) {
-  const Bytes want_bytes = want.ToBytes();
+  const TensorBytes want_bytes = want.ToBytes();
   const int64_t size = ByteSize(type.dtype);
   double scale = 1;
   for (double value : want.floats) {
@@ -74,9 +73,10 @@ std::string Difference(const TensorType& type, double tolerance, absl::Span<cons
   return "";
 }
 
-absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
-                                            const std::vector<Bytes>& bindings,
-                                            KernelFactory factory, const DeviceShape& device) {
+absl::StatusOr<std::vector<TensorBytes>> RunGraph(const CapturedGraph& captured,
+                                                  const std::vector<TensorBytes>& bindings,
+                                                  KernelFactory factory,
+                                                  const DeviceShape& device) {
   MOAI_ASSIGN_OR_RETURN(Program program, CompileProgram(captured.graph, captured.sizes, device));
   MOAI_RETURN_IF_ERROR(CheckProgram(captured.graph, program));
   MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<ProgramRunner> runner,
@@ -87,7 +87,7 @@ absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
     if (!memory.empty()) std::copy(bindings[i].begin(), bindings[i].end(), memory.begin());
   }
   MOAI_RETURN_IF_ERROR(runner->Run());
-  std::vector<Bytes> outputs;
+  std::vector<TensorBytes> outputs;
   uint32_t values = 0;
   for (const Output& output : captured.graph.outputs) {
     const bool value = output.kind == OutputKind::kValue;
@@ -105,7 +105,7 @@ absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
 
 absl::Status CheckAgainstInterpreter(const CapturedGraph& captured, KernelFactory factory,
                                      std::mt19937_64& random) {
-  const std::vector<Bytes> bindings = RandomBindings(captured, random);
+  const std::vector<TensorBytes> bindings = RandomBindings(captured, random);
   std::vector<ReferenceTensor> reference;
   for (size_t i = 0; i < bindings.size(); ++i) {
     reference.push_back(
@@ -113,7 +113,7 @@ absl::Status CheckAgainstInterpreter(const CapturedGraph& captured, KernelFactor
   }
   MOAI_ASSIGN_OR_RETURN(const std::vector<ReferenceTensor> want,
                         Interpret(captured.graph, captured.sizes, reference));
-  MOAI_ASSIGN_OR_RETURN(const std::vector<Bytes> got,
+  MOAI_ASSIGN_OR_RETURN(const std::vector<TensorBytes> got,
                         RunGraph(captured, bindings, factory, {.threads = 2}));
   for (size_t i = 0; i < want.size(); ++i) {
     const TensorType& type = captured.types[captured.graph.outputs[i].value];

@@ -15,7 +15,11 @@
 
 namespace moai {
 
-using Bytes = std::vector<std::byte>;
+using TensorBytes = std::vector<std::byte>;
+
+// How far an output of this dtype may be from the reference: a float output is as exact as the
+// coarsest dtype that its graph rounds to on the way.
+double Tolerance(const CapturedGraph& captured, Dtype dtype);
 
 // Empty if every element of `got` agrees with the reference, rounded to the dtype so that what
 // overflows there is infinite on both sides; otherwise the first that does not. `tolerance` is
@@ -25,9 +29,9 @@ std::string Difference(const TensorType& type, double tolerance, absl::Span<cons
 
 // Compiles the graph, checks the program (program_checker.h), runs it on `bindings` (one per graph
 // input) and returns the graph's outputs in order.
-absl::StatusOr<std::vector<Bytes>> RunGraph(const CapturedGraph& captured,
-                                            const std::vector<Bytes>& bindings,
-                                            KernelFactory factory, const DeviceShape& device);
+absl::StatusOr<std::vector<TensorBytes>> RunGraph(const CapturedGraph& captured,
+                                                  const std::vector<TensorBytes>& bindings,
+                                                  KernelFactory factory, const DeviceShape& device);
 
 // Runs the graph on random bindings. An error says which output differs from the interpreter's by
 // more than its dtype's rounding, and shows graph and program.

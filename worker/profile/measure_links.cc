@@ -1,0 +1,169 @@
+#include "worker/profile/measure_links.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "program/collective_bytes.h"
+#include "worker/collectives/process_group.h"
+
+namespace moai {
+namespace {
+
+constexpr absl::Duration kPatience = absl::Seconds(20);
+// The fastest of so many calls counts: on a machine that is busy with other things, the awaited
+// thread often does not run.
+constexpr int kSmallCalls = 256, kLargeCalls = 6;
+constexpr int64_t kFirstBytes = int64_t{64} << 10;
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Memory as kernels have it.
+struct Buffer {
+  explicit Buffer(int64_t bytes)
+      : memory(size_t(bytes) + kCollectiveAlignment, std::byte{0}),
+        begin(memory.data() + kCollectiveAlignment -
+              reinterpret_cast<uintptr_t>(memory.data()) % kCollectiveAlignment) {}
+  std::vector<std::byte> memory;
+  std::byte* begin;
+};
+
+int64_t AllReduceScratch(int64_t elements) {
+  Instruction instruction;
+  instruction.op = Op::kAllReduce;
+  Operand operand;
+  operand.dtype = Dtype::kF32;
+  operand.shape = {elements};
+  instruction.inputs = {operand};
+  instruction.outputs = {operand};
+  return CollectiveScratchBytes(instruction);
+}
+
+// Two devices that call the same collectives, a thread each.
+class Pair {
+ public:
+  static absl::StatusOr<std::unique_ptr<Pair>> Open(std::vector<uint32_t> process_of_rank,
+                                                    const LinkOptions& options) {
+    auto pair = std::make_unique<Pair>();
+    const uint32_t processes = process_of_rank.back() + 1;
+    for (uint32_t process = 0; process < processes; ++process) {
+      MOAI_ASSIGN_OR_RETURN(std::unique_ptr<ProcessGroup> group,
+                            ProcessGroup::Open({.process = process,
+                                                .process_of_rank = process_of_rank,
+                                                .listen_address = options.host,
+                                                .deadline = kPatience,
+                                                .throttle = options.throttle}));
+      pair->groups_.push_back(std::move(group));
+    }
+    const std::vector<absl::Status> connected = pair->OnBoth([&](size_t i) {
+      if (i >= processes) return absl::OkStatus();
+      std::vector<std::string> blobs;
+      for (const auto& group : pair->groups_) blobs.push_back(group->blobs()[i]);
+      return pair->groups_[i]->Connect(blobs, kPatience);
+    });
+    for (const absl::Status& status : connected) MOAI_RETURN_IF_ERROR(status);
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      ProcessGroup& group = *pair->groups_[process_of_rank[rank]];
+      const std::vector<uint32_t>& ranks = group.ranks();
+      pair->devices_.push_back(
+          group.For(size_t(std::find(ranks.begin(), ranks.end(), rank) - ranks.begin())));
+    }
+    return pair;
+  }
+
+  // Seconds of the fastest of so many calls, on the device that took longer.
+  absl::StatusOr<double> BestSeconds(int calls,
+                                     const std::function<absl::Status(Communicator&)>& call) {
+    std::vector<double> best(2, 1e9);
+    const std::vector<absl::Status> results = OnBoth([&](size_t i) -> absl::Status {
+      std::vector<StepFlag> flags;
+      for (int k = 0; k < calls; ++k) {
+        MOAI_RETURN_IF_ERROR(devices_[i]->ExchangeFlags({}, &flags));  // both begin together
+        const double begin = Now();
+        MOAI_RETURN_IF_ERROR(call(*devices_[i]));
+        best[i] = std::min(best[i], Now() - begin);
+      }
+      return absl::OkStatus();
+    });
+    for (const absl::Status& result : results) MOAI_RETURN_IF_ERROR(result);
+    return std::max({best[0], best[1], 1e-9});
+  }
+
+ private:
+  static std::vector<absl::Status> OnBoth(const std::function<absl::Status(size_t)>& run) {
+    std::vector<absl::Status> results(2);
+    std::thread other([&] { results[1] = run(1); });
+    results[0] = run(0);
+    other.join();
+    return results;
+  }
+
+  std::vector<std::unique_ptr<ProcessGroup>> groups_;
+  std::vector<std::unique_ptr<Communicator>> devices_;  // before the groups at the end
+};
+
+const std::vector<uint32_t>& Both() {
+  static const auto* both = new std::vector<uint32_t>{0, 1};
+  return *both;
+}
+
+// `bytes` of each device, to both.
+absl::Status Gather(Communicator& device, Buffer& part, Buffer& whole, int64_t bytes) {
+  return device.AllGather(Both(), part.begin, whole.begin, {.units = 2 * bytes / 4}, Dtype::kF32,
+                          {});
+}
+
+absl::StatusOr<LinkMeasurement> MeasureLink(Pair& pair, const LinkOptions& options) {
+  LinkMeasurement link;
+  Buffer small_part[2] = {Buffer(4), Buffer(4)}, small_whole[2] = {Buffer(8), Buffer(8)};
+  MOAI_ASSIGN_OR_RETURN(
+      const double small, pair.BestSeconds(kSmallCalls, [&](Communicator& device) {
+        return Gather(device, small_part[device.rank()], small_whole[device.rank()], 4);
+      }));
+  link.latency_us = small * 1e6;
+  for (int64_t bytes = kFirstBytes; bytes <= options.most_bytes; bytes *= 2) {
+    Buffer part[2] = {Buffer(bytes), Buffer(bytes)},
+           whole[2] = {Buffer(2 * bytes), Buffer(2 * bytes)};
+    MOAI_ASSIGN_OR_RETURN(const double gather,
+                          pair.BestSeconds(kLargeCalls, [&](Communicator& device) {
+                            return Gather(device, part[device.rank()], whole[device.rank()], bytes);
+                          }));
+    const int64_t elements = bytes / 4;  // of which each device sends as many bytes
+    Buffer scratch[2] = {Buffer(AllReduceScratch(elements)), Buffer(AllReduceScratch(elements))};
+    MOAI_ASSIGN_OR_RETURN(
+        const double reduce, pair.BestSeconds(kLargeCalls, [&](Communicator& device) {
+          const uint32_t rank = device.rank();
+          return device.AllReduce(
+              Both(), part[rank].begin, part[rank].begin, elements, Dtype::kF32, ReduceKind::kSum,
+              absl::MakeSpan(scratch[rank].begin, size_t(AllReduceScratch(elements))));
+        }));
+    const double latency = link.latency_us * 1e-6;
+    const auto rate = [&](double seconds, double steps) {
+      return double(bytes) / std::max(seconds - steps * latency, seconds / 10) / 1e9;
+    };
+    link.gather_gb_per_s = rate(gather, 1);
+    link.reduce_gb_per_s = rate(reduce, 2);
+    if (gather > options.seconds_each) break;
+  }
+  return link;
+}
+
+}  // namespace
+
+absl::StatusOr<LinksMeasurement> MeasureLinks(const LinkOptions& options) {
+  LinksMeasurement links;
+  MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<Pair> neighbours, Pair::Open({0, 0}, options));
+  MOAI_ASSIGN_OR_RETURN(links.process, MeasureLink(*neighbours, options));
+  MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<Pair> apart, Pair::Open({0, 1}, options));
+  MOAI_ASSIGN_OR_RETURN(links.network, MeasureLink(*apart, options));
+  return links;
+}
+
+}  // namespace moai
