@@ -54,20 +54,13 @@ absl::Status SessionCore::NumberLayouts(PlannedProgram& planned) {
 
 int64_t SessionCore::OtherBytes(const proto::Step& step, const RegisteredGraph& graph) const {
   std::vector<uint64_t> bound;
-  const auto add = [&bound](const google::protobuf::RepeatedPtrField<proto::IdRange>& ranges) {
-    for (const proto::IdRange& range : ranges) {
-      // Ids that are too many are none of this session's, and are refused later.
-      for (uint64_t k = 0; k < range.count() && bound.size() <= ObjectTable::kMaxObjects; ++k) {
-        bound.push_back(range.first() + k);
-      }
-    }
-  };
+  // More than the graph binds are refused later.
   if (step.same_slots()) {
     bound = graph.slots;
   } else {
-    add(step.slots());
+    AppendIds(step.slots(), graph.graph->slot_count, bound);
   }
-  add(step.values());
+  AppendIds(step.values(), graph.graph->value_count, bound);
   return BytesBeside(std::move(bound));
 }
 

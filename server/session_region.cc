@@ -26,14 +26,11 @@ constexpr uint32_t kOwn = RegionBindings::kOwn;
 // Releases that wait for the end of a region, at most.
 constexpr int kMaxReleasesHeld = 4096;
 
+// One more than `most` where there are more.
 std::vector<uint64_t> Ids(const google::protobuf::RepeatedPtrField<proto::IdRange>& ranges,
                           size_t most) {
   std::vector<uint64_t> ids;
-  for (const proto::IdRange& range : ranges) {
-    for (uint64_t k = 0; k < range.count() && ids.size() <= most; ++k) {
-      ids.push_back(range.first() + k);
-    }
-  }
+  AppendIds(ranges, most + 1, ids);
   return ids;
 }
 

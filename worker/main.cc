@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/byte_size.h"
+#include "base/sanitized.h"
 #include "proto/worker.pb.h"
 #include "spdlog/sinks/stdout_sinks.h"
 #include "spdlog/spdlog.h"
@@ -63,14 +64,6 @@ ABSL_FLAG(double, link_latency_us, 0, "added to each message between devices; as
 ABSL_FLAG(std::string, log_level, "info", "debug, info, warn, error");
 ABSL_FLAG(bool, executor, false, "be an executor process (started by the daemon only)");
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MOAI_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MOAI_SANITIZED
-#endif
-#endif
-
 namespace moai {
 namespace {
 
@@ -83,14 +76,13 @@ void SetUpLog(const char* role) {
 
 // A runaway executor fails its own allocations instead of the machine's. Sanitizers reserve address
 // space that would count.
-void LimitMemory([[maybe_unused]] int64_t device_bytes) {
-#ifndef MOAI_SANITIZED
+void LimitMemory(int64_t device_bytes) {
+  if (kSanitized) return;
   const int64_t overhead = absl::GetFlag(FLAGS_executor_overhead).bytes;
   if (overhead <= 0) return;
   const rlim_t bytes = rlim_t(device_bytes + overhead);
   const rlimit limit{bytes, bytes};
   if (setrlimit(RLIMIT_DATA, &limit) != 0) spdlog::warn("cannot limit memory bytes={}", bytes);
-#endif
 }
 
 LinkThrottle Throttle() {

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -17,6 +18,8 @@
 
 namespace moai {
 namespace {
+
+constexpr int64_t kMessagesOfProgress = 50'000;
 
 std::string Encode(const Sizes& sizes, absl::string_view graph) {
   const uint32_t count = static_cast<uint32_t>(sizes.size());
@@ -65,6 +68,13 @@ bool NamesField(absl::string_view message) {
   return false;
 }
 
+template <typename Number>
+Number FromEnvironment(const char* name, Number otherwise) {
+  const char* const text = std::getenv(name);
+  Number number = 0;
+  return text != nullptr && absl::SimpleAtoi(text, &number) ? number : otherwise;
+}
+
 }  // namespace
 
 HostileReport RunHostile(const HostileTarget& target, int64_t messages, uint64_t seed) {
@@ -78,15 +88,20 @@ HostileReport RunHostile(const HostileTarget& target, int64_t messages, uint64_t
                    absl::string_view(status.message().data(), status.message().size()))) {
       if (report.unnamed++ == 0) report.first_unnamed = status.ToString();
     }
+    if ((report.messages + 1) % kMessagesOfProgress == 0) {
+      std::cerr << "target=" << target.name << " seed=" << seed
+                << " messages=" << report.messages + 1 << " of " << messages
+                << " passed=" << report.passed << std::endl;
+    }
   }
   return report;
 }
 
 int64_t HostileMessages(int64_t otherwise) {
-  const char* const text = std::getenv("MOAI_HOSTILE_MESSAGES");
-  int64_t messages = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &messages) ? messages : otherwise;
+  return FromEnvironment("MOAI_HOSTILE_MESSAGES", otherwise);
 }
+
+uint64_t HostileSeed() { return FromEnvironment("MOAI_HOSTILE_SEED", uint64_t{1}); }
 
 absl::Status ConsumeGraph(absl::string_view message) {
   uint32_t count = 0;

@@ -30,11 +30,16 @@ struct HostileReport {
   std::string first_unnamed;
 };
 
-// Crashes and hangs are what the caller's sanitizers and time limit find.
+// Crashes and hangs are what the caller's sanitizers and time limit find. A long run says on
+// standard error how far it is.
 HostileReport RunHostile(const HostileTarget& target, int64_t messages, uint64_t seed);
 
 // How many messages a test draws: the environment variable MOAI_HOSTILE_MESSAGES, or `otherwise`.
 int64_t HostileMessages(int64_t otherwise);
+
+// What a test draws them from: the environment variable MOAI_HOSTILE_SEED, or 1. Runs with
+// different seeds add up to a longer one.
+uint64_t HostileSeed();
 
 // Graphs with their sizes: ParseGraph, VerifyStructure, InferGraph.
 HostileTarget GraphTarget();

@@ -10,7 +10,7 @@ namespace moai {
 namespace {
 
 TEST(HostileGraphTest, MutatedGraphsGiveErrorsThatNameTheField) {
-  const HostileReport report = RunHostile(GraphTarget(), HostileMessages(20000), /*seed=*/1);
+  const HostileReport report = RunHostile(GraphTarget(), HostileMessages(20000), HostileSeed());
   std::cout << "target=graph messages=" << report.messages << " passed=" << report.passed
             << " unnamed=" << report.unnamed << std::endl;
   EXPECT_EQ(report.unnamed, 0) << report.first_unnamed;

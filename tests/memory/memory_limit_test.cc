@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/sanitized.h"
 #include "base/status.h"
 #include "client/moai.h"
 #include "gmock/gmock.h"
@@ -25,13 +26,6 @@ namespace {
 
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
-
-// Sanitizers keep shadow memory, and quarantine what is freed.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
 
 absl::StatusOr<std::unique_ptr<Cluster>> StartWith(int64_t device_memory) {
   return Cluster::Start({.device_memory = absl::StrCat(device_memory)});
@@ -129,7 +123,7 @@ bool RunsWithin(int64_t device_memory, const Program& program, uint64_t* peak = 
 }
 
 TEST(MemoryLimitTest, TheProcessTakesWhatWasPlanned) {
-  if (kSanitized) GTEST_SKIP() << "sanitizers take memory of their own";
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep shadow memory, and quarantine what is freed";
   auto cluster = StartWith(int64_t{1} << 30);
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   auto accelerator = ConnectTo(**cluster);

@@ -318,7 +318,7 @@ TEST(HostileMessagesTest, MutatedMessagesGiveErrorsThatNameTheField) {
       .draw = [&](std::mt19937_64& random) { return client.Draw(random); },
       .consume = [&](absl::string_view message) { return client.Consume(message); },
       .names_field = NamesField};
-  const HostileReport report = RunHostile(target, HostileMessages(6000), /*seed=*/1);
+  const HostileReport report = RunHostile(target, HostileMessages(6000), HostileSeed());
   client.CheckInternalErrors();
   std::cout << "target=control messages=" << report.messages << " passed=" << report.passed
             << " unnamed=" << report.unnamed << "\n"
