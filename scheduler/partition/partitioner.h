@@ -55,6 +55,9 @@ struct PartitionRequest {
   // term is reduced and scattered as it comes (ZeRO 2). False: whole terms are summed, and the sum
   // is reduced once.
   bool scatter_terms = false;
+  // Terms of sums over devices that are wanted whole are summed together, up to so many bytes at
+  // once; 0: each by itself. For links on which a short collective costs as much as a longer one.
+  int64_t bucket_bytes = 0;
   // The last node of the forward pass, where it is known.
   uint32_t turn = UINT32_MAX;
   // State that was gathered for a node up to the turn is gathered again for those behind it, and in

@@ -1,5 +1,6 @@
 #include "scheduler/partition/stage_recorder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr ValueId kNotYet = UINT32_MAX;
 
 bool IsShard(const AxisPlacement& placement) { return placement.kind == PlacementKind::kShard; }
+bool IsPartial(const AxisPlacement& placement) { return placement.kind == PlacementKind::kPartial; }
 
 // Whether something split is whole afterwards.
 bool Gathers(const Placement& from, const Placement& to) {
@@ -95,6 +97,10 @@ void StageRecorder::MarkNodes(bool in_micro_batch) {
 
 // The value as `want` says, for the micro-batch at hand.
 absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want) {
+  if (const Version* there = Find(states_[value], want); there != nullptr && !Expired(*there)) {
+    if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
+  }
+  MOAI_RETURN_IF_ERROR(FlushFor(value));
   if (const Version* there = Find(states_[value], want); there != nullptr && !Expired(*there)) {
     if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
   }
@@ -280,7 +286,88 @@ absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, Val
   if (terms) MOAI_RETURN_IF_ERROR(AddTerm(value, where, id));
   const Placement* want = facts_.first_want(value);
   if (!home || want == nullptr || (terms && !AtLastMicroBatch())) return absl::OkStatus();
+  Placement from = terms ? facts_.SumPlace(value) : where;
+  if (terms) from[size_t(time_)] = {};
+  if (const int axis = SumAxis(from, *want); axis >= 0) return AddToBucket(value, *want, axis);
   return Get(value, *want).status();
+}
+
+int StageRecorder::SumAxis(const Placement& from, const Placement& want) const {
+  if (facts_.request().bucket_bytes == 0 || facts_.SplitInTime(from)) return -1;
+  int sum = -1;
+  for (int axis = 0; axis <= time_; ++axis) {
+    if (from[size_t(axis)] == want[size_t(axis)]) continue;
+    if (sum >= 0 || !IsPartial(from[size_t(axis)]) || IsShard(want[size_t(axis)])) return -1;
+    sum = axis;
+  }
+  return sum;
+}
+
+absl::Status StageRecorder::AddToBucket(ValueId value, const Placement& want, int axis) {
+  Placement from = want;
+  from[size_t(axis)] = facts_.made(value)[size_t(axis)];
+  const ReduceKind reduce = from[size_t(axis)].reduce;
+  const Dtype dtype = graph_.values[value].dtype;
+  auto bucket = std::find_if(buckets_.begin(), buckets_.end(), [&](const Bucket& other) {
+    return other.axis == axis && other.reduce == reduce && other.dtype == dtype;
+  });
+  if (bucket == buckets_.end()) {
+    bucket = buckets_.insert(bucket, {.axis = axis, .reduce = reduce, .dtype = dtype});
+  }
+  bucket->values.push_back({value, want});
+  bucket->bytes += ByteSize(dtype) * LocalShapeAt(facts_.whole(value), from, at_, 0).elements();
+  if (bucket->bytes < facts_.request().bucket_bytes) return absl::OkStatus();
+  Bucket full = std::move(*bucket);
+  buckets_.erase(bucket);
+  return Flush(std::move(full));
+}
+
+absl::Status StageRecorder::FlushFor(ValueId value) {
+  for (auto bucket = buckets_.begin(); bucket != buckets_.end(); ++bucket) {
+    for (const auto& [pending, want] : bucket->values) {
+      if (pending != value) continue;
+      Bucket due = std::move(*bucket);
+      buckets_.erase(bucket);
+      return Flush(std::move(due));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// One after the other in one flat tensor, summed, and taken apart again.
+absl::Status StageRecorder::Flush(Bucket bucket) {
+  if (bucket.values.size() == 1)
+    return Get(bucket.values[0].first, bucket.values[0].second).status();
+  std::vector<ValueId> flat;
+  for (const auto& [value, want] : bucket.values) {
+    Placement from = want;
+    from[size_t(bucket.axis)] = facts_.made(value)[size_t(bucket.axis)];
+    MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, from));
+    DeviceExtents elements;
+    for (size_t device = 0; device < builder_.devices(); ++device) {
+      elements.push_back({builder_.shape(id, device).elements()});
+    }
+    MOAI_ASSIGN_OR_RETURN(flat.emplace_back(), builder_.AddNode(Op::kReshape, {id}, {1}, elements));
+  }
+  MOAI_ASSIGN_OR_RETURN(ValueId sum, builder_.AddNode(Op::kConcat, flat, {0}));
+  MOAI_ASSIGN_OR_RETURN(
+      sum, builder_.AddNode(Op::kAllReduce, {sum}, {bucket.axis, int32_t(bucket.reduce)}));
+  std::vector<int64_t> begin(builder_.devices(), 0);
+  for (size_t i = 0; i < flat.size(); ++i) {
+    const auto& [value, want] = bucket.values[i];
+    DeviceExtents part;
+    for (size_t device = 0; device < builder_.devices(); ++device) {
+      const int64_t end = begin[device] + builder_.shape(flat[i], device).elements();
+      part.push_back({begin[device], end, 1});
+      begin[device] = end;
+    }
+    MOAI_ASSIGN_OR_RETURN(ValueId id, builder_.AddNode(Op::kSlice, {sum}, {}, part));
+    MOAI_ASSIGN_OR_RETURN(id, builder_.AddNode(Op::kReshape, {id}, {facts_.whole(value).rank()},
+                                               ExtentsOf(value, want)));
+    Store(states_[value], want, id);
+  }
+  MarkNodes(false);
+  return absl::OkStatus();
 }
 
 // Terms are summed as they come, so that one is alive besides the sum.

@@ -143,6 +143,19 @@ class StageRecorder {
   // A value as it is made, here (`home`) or by the stage that sent it.
   absl::Status StoreMade(ValueId value, const Placement& where, ValueId id, bool home);
   absl::Status AddTerm(ValueId value, const Placement& where, ValueId id);
+  // Sums over the devices of an axis that wait for company.
+  struct Bucket {
+    int axis = 0;
+    ReduceKind reduce = ReduceKind::kNone;
+    Dtype dtype = Dtype::kF32;
+    int64_t bytes = 0;
+    std::vector<std::pair<ValueId, Placement>> values;  // and how they are wanted
+  };
+  // The axis along which a value only has to be summed; -1 where there is more to do.
+  int SumAxis(const Placement& from, const Placement& want) const;
+  absl::Status AddToBucket(ValueId value, const Placement& want, int axis);
+  absl::Status Flush(Bucket bucket);
+  absl::Status FlushFor(ValueId value);
   bool Expired(const Version& version) const {
     return version.period != 0 && version.period != period_;
   }
@@ -165,6 +178,7 @@ class StageRecorder {
   DevicesBuilder builder_;
   Coordinates at_;
   std::vector<State> states_;
+  std::vector<Bucket> buckets_;
   bool in_loop_ = false;  // the node at hand
   bool backward_ = false;
   int64_t period_ = 1;  // of the node at hand: in which gathered state is kept

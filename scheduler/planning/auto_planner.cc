@@ -21,6 +21,8 @@ namespace {
 
 // Below so much arithmetic a graph is not worth a search: every device does all of it.
 constexpr double kSmallFlops = 1e6;
+// Executors run one collective after the other, and each takes the latency of its links.
+constexpr int64_t kBucketBytes = 1 << 20;
 // How many candidates are compiled before a plan is refused.
 constexpr size_t kMostCompiled = 12;
 
@@ -55,6 +57,7 @@ class AutoPlanner : public Planner {
                          .memory_bytes = LeastMemory(request.devices),
                          .other_bytes = request.other_bytes,
                          .overlap = options_.overlap,
+                         .bucket_bytes = kBucketBytes,
                          .most_nodes = int64_t{kMaxNodes},
                          .most_stages = int64_t(request.devices.size()),
                          .constraints = options_.constraints};

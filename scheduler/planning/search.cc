@@ -19,17 +19,16 @@ constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelect
 // Roles with a smaller share of the arithmetic are not where a list begins, or goes on.
 constexpr double kSeedShare = 0.10;
 constexpr double kGainShare = 0.02;
+constexpr size_t kMostRoles = 8;
 
-// What a list for the model axis splits of that which comes with the step: nothing (0), light nodes
-// (1), or heavy ones too (2).
+}  // namespace
+
 int SequenceSplit(const GraphFacts& facts, const std::vector<RoleId>& roles) {
   for (size_t i = 0; i < roles.size(); ++i) {
     if (facts.roles()[roles[i]].in_feeds) return i > 0 && i + 1 == roles.size() ? 1 : 2;
   }
   return 0;
 }
-
-}  // namespace
 
 absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
   SearchSpace space;
@@ -63,14 +62,10 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
                                                           bool data) const {
   const double total = facts.total_flops();
   const size_t nodes = facts.graph().nodes.size();
-  // Nothing heavy is to be split along what comes with the step.
-  const bool tensor =
-      !data && (request_.constraints.sequence == 0 || request_.constraints.sequence == 1);
   std::vector<RoleId> seeds;
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
     if (r.extent < 2 || r.flops < kSeedShare * total || (data && !r.in_feeds)) continue;
-    if (tensor && r.in_feeds) continue;
     seeds.push_back(role);
   }
   std::sort(seeds.begin(), seeds.end(),
@@ -80,10 +75,11 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   const auto add = [&](RoleList list) {
     if (known.insert(list).second) lists.push_back(std::move(list));
   };
-  for (RoleId seed : seeds) {
+  // `tensor`: by nothing that comes with the step.
+  const auto grow = [&](RoleId seed, bool tensor) {
     RoleList list = {seed};
     std::vector<bool> covered(nodes, false);
-    while (list.size() < 8) {
+    while (list.size() < kMostRoles) {
       // What the list splits by now, and what each other role would add.
       std::vector<double> gain(facts.roles().size(), 0);
       for (uint32_t node = 0; node < nodes; ++node) {
@@ -104,15 +100,22 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
       if (gain[best] < kGainShare * total || facts.roles()[best].extent < 2) break;
       list.push_back(best);
     }
-    add(list);
-    if (data) continue;
-    // Light nodes may be split along what comes with the step, where heavy ones are not.
-    for (RoleId role = 0; role < facts.roles().size(); ++role) {
-      if (!facts.roles()[role].in_feeds || facts.roles()[role].extent < 2) continue;
-      if (std::find(list.begin(), list.end(), role) != list.end()) continue;
-      RoleList longer = list;
-      longer.push_back(role);
-      add(std::move(longer));
+    return list;
+  };
+  for (RoleId seed : seeds) {
+    for (const bool tensor : {false, true}) {
+      if (tensor && (data || facts.roles()[seed].in_feeds)) continue;
+      const RoleList list = grow(seed, tensor);
+      add(list);
+      if (data) continue;
+      // Light nodes may be split along what comes with the step, where heavy ones are not.
+      for (RoleId role = 0; role < facts.roles().size(); ++role) {
+        if (!facts.roles()[role].in_feeds || facts.roles()[role].extent < 2) continue;
+        if (std::find(list.begin(), list.end(), role) != list.end()) continue;
+        RoleList longer = list;
+        longer.push_back(role);
+        add(std::move(longer));
+      }
     }
   }
   if (const int fixed = request_.constraints.experts; !data && fixed >= 0) {
@@ -138,6 +141,7 @@ absl::StatusOr<PartitionRequest> SearchSpace::RequestFor(const Candidate& candid
   request.types = facts.types();
   request.micro_batches = candidate.micro_batches;
   request.sample = sample;
+  request.bucket_bytes = request_.bucket_bytes;
   request.inputs.resize(facts.graph().inputs.size());
   request.outputs.resize(facts.graph().outputs.size());
   if (candidate.stages > 1) {

@@ -46,6 +46,10 @@ struct SearchConstraints {
   int experts = -1;
 };
 
+// What a list for the model axis splits of that which comes with the step: nothing (0), light nodes
+// (1), or heavy ones too (2).
+int SequenceSplit(const GraphFacts& facts, const std::vector<RoleId>& roles);
+
 struct SearchRequest {
   const Graph* graph = nullptr;
   absl::Span<const int64_t> sizes;
@@ -56,6 +60,8 @@ struct SearchRequest {
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
   bool overlap = true;
+  // PartitionRequest::bucket_bytes.
+  int64_t bucket_bytes = 0;
   // Nodes that a device's graph may have; 0: any number. Micro-batches are recorded one by one.
   int64_t most_nodes = 0;
   // Cost every candidate by the whole graph, though blocks repeat: slow, for comparison.

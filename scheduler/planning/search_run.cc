@@ -151,7 +151,9 @@ class SearchRun {
     return *cost;
   }
 
-  // Keeps the lists that are fastest on one mesh.
+  // Keeps the lists that are fastest on one mesh, and of those for the model axis the fastest that
+  // leaves whole what comes with the step, for heavy nodes or for all: what splits batches is fast
+  // where all state fits, and of no use where it does not.
   void CompareLists() {
     const int64_t model =
         fixed_.model > 1 ? fixed_.model : std::min(kComparedExtent, request_.devices);
@@ -171,6 +173,15 @@ class SearchRun {
         if (seconds == last || best.size() == most) continue;
         last = seconds;
         best.push_back(i);
+      }
+      if (data) return best;
+      const GraphFacts& facts = space_.facts(RecomputeMode::kNone);
+      for (const int split : {0, 1}) {
+        const auto of_split = [&](size_t i) { return SequenceSplit(facts, model_[0][i]) == split; };
+        if (std::any_of(best.begin(), best.end(), of_split)) continue;
+        const auto fastest = std::find_if(costs.begin(), costs.end(),
+                                          [&](const auto& cost) { return of_split(cost.second); });
+        if (fastest != costs.end()) best.push_back(fastest->second);
       }
       return best;
     };
