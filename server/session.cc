@@ -39,15 +39,15 @@ absl::Status Session::OnMessage(absl::string_view message) {
     // Whatever waits for a plan, nobody waits for it any more.
     if (closed_ || (draining_ && !IsClose(message))) return closed_ ? status : Defer(message);
     if (!message_.ParseFromArray(message.data(), int(message.size()))) {
-      return absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
-    }
-    if (core_.TakesLong(message_)) {
+      status = absl::InvalidArgumentError("message: cannot be parsed as a ClientMessage");
+    } else if (core_.TakesLong(message_)) {
       draining_ = true;
       planning_->Run([self = shared_from_this()] { self->DrainBacklog(); });
       return Defer(message);
+    } else {
+      status = core_.OnClientMessage(message_);
     }
-    status = core_.OnClientMessage(message_);
-    if (!core_.closed_by_client()) return status;
+    if (status.ok() && !core_.closed_by_client()) return status;
   }
   EndIfDue(status);
   return status;

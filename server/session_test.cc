@@ -112,5 +112,20 @@ TEST_F(SessionTest, AClosedSessionIsOverAtOnce) {
   EXPECT_EQ(ended_, 1);
 }
 
+// Whoever hears that a session has ended, and why, finds its devices free.
+TEST_F(SessionTest, ABrokenProtocolEndsTheSessionBeforeItsStream) {
+  proto::ClientMessage step;
+  step.mutable_step()->set_step(5);
+  EXPECT_FALSE(session_->OnMessage(step.SerializeAsString()).ok());
+  EXPECT_EQ(ended_, 1);
+  session_->OnEnded(absl::InternalError("the stream ends with it"));
+  EXPECT_EQ(ended_, 1);
+}
+
+TEST_F(SessionTest, WhatIsNoMessageEndsTheSessionBeforeItsStream) {
+  EXPECT_FALSE(session_->OnMessage("no message").ok());
+  EXPECT_EQ(ended_, 1);
+}
+
 }  // namespace
 }  // namespace moai

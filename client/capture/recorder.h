@@ -92,8 +92,8 @@ class Recorder : public RefCounted<Recorder> {
   // Submits the open graph.
   absl::Status Flush();
   // Flush at the end of a training step. Warns where the second step in a row went on, after a
-  // read, with values from before it: the step waits there, and what the server does not plan as one
-  // (docs/architecture.md) stores them.
+  // read, with values from before it: the step waits there, and what the server does not plan as
+  // one (docs/architecture.md) stores them.
   absl::Status MarkStep();
   // Flushes if the value is pending, waits for it and copies its bytes out. `location` is where the
   // program reads.
