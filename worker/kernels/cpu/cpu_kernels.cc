@@ -86,6 +86,16 @@ Maker MakerFor(Op op) {
   }
 }
 
+// Whether a kernel would neither write an element nor look at an index. The other extents of such
+// tensors may be as large as a client likes, and no kernel's loops should run over them.
+bool DoesNothing(const Instruction& instruction) {
+  for (const Operand& output : instruction.outputs) {
+    if (output.shape.elements() > 0) return false;
+  }
+  return !IsChecked(instruction.op) ||
+         instruction.inputs[Entry(instruction.op).checked_input].shape.elements() == 0;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Kernel>> MakeCpuKernel(const Program& program, uint32_t index,
@@ -103,7 +113,9 @@ absl::StatusOr<std::unique_ptr<Kernel>> MakeCpuKernel(const Program& program, ui
         "no CPU kernel for ", IsValid(instruction.op) ? Name(instruction.op) : "a copy",
         ": the compiler must fuse it"));
   }
-  return maker({program, index, instruction, device});
+  KernelOr kernel = maker({program, index, instruction, device});
+  if (kernel.ok() && DoesNothing(instruction)) return MakeKernel([](const KernelArguments&) {});
+  return kernel;
 }
 
 }  // namespace moai

@@ -36,7 +36,9 @@ KernelOr MakeIndexSelectKernel(const KernelContext& context) {
     const std::byte* from = x.at<const std::byte>(arguments);
     std::byte* to = out.at<std::byte>(arguments);
     const IndexReader index = Indices(arguments, ids, ids_dtype);
-    const int64_t rows = out_view.outer * out_view.extent;
+    // Rows of no bytes: each position is looked at once.
+    const int64_t rows = row == 0 ? std::min<int64_t>(out_view.outer, 1) * out_view.extent
+                                  : out_view.outer * out_view.extent;
     ParallelFor(threads, rows, GrainFor(rows, row), [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         const int64_t id = index[r % out_view.extent];
@@ -70,7 +72,7 @@ KernelOr MakeIndexAddKernel(const KernelContext& context) {
       const T* base = x.at<const T>(arguments);
       const T* from = updates.at<const T>(arguments);
       T* to = out.at<T>(arguments);
-      const int64_t rows = view.outer * view.extent;
+      const int64_t rows = view.inner == 0 ? 0 : view.outer * view.extent;
       ParallelFor(threads, rows, GrainFor(rows, view.inner * sizeof(T)),
                   [&](int64_t begin, int64_t end, int) {
                     for (int64_t row = begin; row < end; ++row) {
