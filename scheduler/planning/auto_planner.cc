@@ -141,16 +141,21 @@ class AutoPlanner : public Planner {
     // The first of a sort is compiled whatever its estimate.
     std::map<StateSharding, double> underestimate;
     size_t compiled_plans = 0;
+    absl::Status failed;
     for (const EvaluatedCandidate& evaluated : result.candidates) {
       const auto [ratio, unknown] = underestimate.try_emplace(StateOf(evaluated.candidate), 0);
       const double expected = ratio->second * double(evaluated.cost.total_bytes());
       if (!unknown && expected > double(available)) continue;
       if (++compiled_plans > kMostCompiled) break;
-      MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
-                            space.RequestFor(evaluated.candidate, /*sample=*/false));
-      MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
-      MOAI_ASSIGN_OR_RETURN(Compiled compiled,
-                            Compile(request, nullptr, std::move(parts), partition));
+      absl::StatusOr<Compiled> made = CompileCandidate(request, space, evaluated.candidate);
+      if (!made.ok()) {
+        // Its sample could be made, all of it cannot: a defect, but the next best plan is there.
+        failed = made.status();
+        absl::StrAppend(&refused, "; ", space.Describe(evaluated.candidate),
+                        " could not be made: ", failed.message());
+        continue;
+      }
+      Compiled compiled = *std::move(made);
       least = std::min(least, compiled.most_bytes);
       if (compiled.most_bytes > available) {
         ratio->second = std::max(
@@ -163,7 +168,17 @@ class AutoPlanner : public Planner {
       if (space.Trains()) compiled.plan->notices = Notices(space, result, evaluated.candidate);
       return compiled.plan;
     }
+    if (least == INT64_MAX && !failed.ok()) return failed;
     return Refusal(request, search, least);
+  }
+
+  static absl::StatusOr<Compiled> CompileCandidate(const PlanRequest& request,
+                                                   const SearchSpace& space,
+                                                   const Candidate& candidate) {
+    MOAI_ASSIGN_OR_RETURN(const PartitionRequest partition,
+                          space.RequestFor(candidate, /*sample=*/false));
+    MOAI_ASSIGN_OR_RETURN(PartitionedGraph parts, Partition(partition));
+    return Compile(request, nullptr, std::move(parts), partition);
   }
 
   // In the words that users of this platform know.
@@ -200,7 +215,7 @@ class AutoPlanner : public Planner {
                                              space.Describe(other.candidate), other.cost.seconds));
       break;
     }
-    if (!refused.empty()) absl::StrAppend(&text, "; too large", refused);
+    if (!refused.empty()) absl::StrAppend(&text, "; passed over", refused);
     return text;
   }
 
