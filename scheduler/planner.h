@@ -33,6 +33,9 @@ struct PlanRequest {
   absl::Span<const DeviceProfile> devices;  // of the session
   // Of a device, at most: what is alive beside the graph's bindings.
   int64_t other_bytes = 0;
+  // Gradients may be summed several at a time. Not in a region (scheduler/region): what crosses
+  // there grows in its own memory.
+  bool buckets = true;
   // What a refusal may name, smallest first.
   absl::Span<const PlannedSize> larger;
 };

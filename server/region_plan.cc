@@ -22,6 +22,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> PlanJoined(const RegionRequest& requ
                                     .types = types,
                                     .devices = request.devices,
                                     .other_bytes = request.other_bytes,
+                                    .buckets = false,
                                     .larger = request.larger});
 }
 

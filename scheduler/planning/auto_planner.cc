@@ -21,8 +21,20 @@ namespace {
 
 // Below so much arithmetic a graph is not worth a search: every device does all of it.
 constexpr double kSmallFlops = 1e6;
-// Executors run one collective after the other, and each takes the latency of its links.
-constexpr int64_t kBucketBytes = 1 << 20;
+// Executors run one collective after the other, and each takes the latency of its links. A bucket
+// is there twice while it is summed: it is to be small beside what a device holds.
+constexpr int64_t kMostBucketBytes = 1 << 20;
+constexpr int64_t kBucketsOfState = 16;
+
+int64_t BucketBytes(const PlanRequest& request) {
+  int64_t state = 0;
+  if (!request.buckets) return 0;
+  for (const Input& input : request.graph->inputs) {
+    if (input.kind == InputKind::kSlot) state += request.types[input.value].bytes();
+  }
+  return std::min(kMostBucketBytes, state / kBucketsOfState);
+}
+
 // How many candidates are compiled before a plan is refused.
 constexpr size_t kMostCompiled = 12;
 
@@ -57,7 +69,7 @@ class AutoPlanner : public Planner {
                          .memory_bytes = LeastMemory(request.devices),
                          .other_bytes = request.other_bytes,
                          .overlap = options_.overlap,
-                         .bucket_bytes = kBucketBytes,
+                         .bucket_bytes = BucketBytes(request),
                          .most_nodes = int64_t{kMaxNodes},
                          .most_stages = int64_t(request.devices.size()),
                          .constraints = options_.constraints};
