@@ -204,7 +204,7 @@ class AutoPlanner : public Planner {
     }
     return {
         absl::StrCat("The number of candidates is ", result.evaluated, "."),
-        absl::StrCat("The number of possible candidates is ", result.feasible, "."),
+        absl::StrCat("The number of possible candidates is ", result.fit, "."),
         "Configuration for parallelism is selected.",
         absl::StrCat("num_stages : ", chosen.stages, ", num_micro_batches : ", chosen.micro_batches,
                      ", batch_per_device : ", space.BatchPerDevice(chosen), ", ", tensor,
@@ -219,7 +219,7 @@ class AutoPlanner : public Planner {
         "%s; predicted %.4g s (kernels %.4g s, collectives %.4g s); %s of %d candidates fit; a "
         "device needs %s",
         space.Describe(chosen.candidate), chosen.cost.seconds, chosen.cost.compute,
-        chosen.cost.communication, absl::StrCat(result.feasible), result.evaluated,
+        chosen.cost.communication, absl::StrCat(result.fit), result.evaluated,
         ReadableBytes(compiled.most_bytes));
     for (const EvaluatedCandidate& other : result.candidates) {
       if (&other == &chosen) continue;

@@ -75,7 +75,8 @@ struct SearchResult {
   // Those that are predicted to fit, fastest first; where none does, the smallest first.
   std::vector<EvaluatedCandidate> candidates;
   size_t evaluated = 0;
-  size_t feasible = 0;
+  size_t fit = 0;       // of those, as they were estimated
+  size_t feasible = 0;  // of the candidates, as the best of them were costed in full
 };
 
 // `recomputed`: the graph of each RecomputeMode is made once and kept in the result of Facts().

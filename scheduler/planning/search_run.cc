@@ -148,6 +148,7 @@ class SearchRun {
       return std::nullopt;
     }
     ++result_.evaluated;
+    if (cost->total_bytes() <= available()) ++result_.fit;
     return *cost;
   }
 

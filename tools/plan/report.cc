@@ -161,7 +161,7 @@ absl::StatusOr<PlanReport> MakeReport(const PlanningInput& input, const ReportOp
   report.planning_seconds = planned.seconds;
   report.planning_processor_seconds = planned.processor_seconds;
   report.evaluated = planned.result.evaluated;
-  report.feasible = planned.result.feasible;
+  report.feasible = planned.result.fit;
   report.bound = FindLowerBound(input.cluster, *input.step.graph, input.types, options.devices);
   const std::vector<EvaluatedCandidate>& all = planned.result.candidates;
   MOAI_ASSIGN_OR_RETURN(report.chosen, Summarize(input, planned.space, all[0], options.devices));
