@@ -86,22 +86,22 @@ class SearchRun {
  private:
   int64_t available() const { return request_.memory_bytes - request_.other_bytes; }
 
-  // What the batch is split in, on each device, by micro-batches.
-  int64_t SamplesPerDevice(const Base& base, RecomputeMode mode) const {
+  // Samples of a step, or whatever else comes with it and is split in micro-batches.
+  int64_t Samples(const Base& base, RecomputeMode mode) const {
     const RoleList& list = data_[size_t(mode)][base.data_list];
-    if (list.empty()) return 1;
-    return PartOf(space_.facts(mode).roles()[list[0]].extent, base.shape.data, 0);
+    return list.empty() ? 1 : space_.facts(mode).roles()[list[0]].extent;
   }
 
-  // Powers of two and the largest, that divide; of a pipeline, at least one for each stage.
+  // Powers of two and the largest, that divide the step into equal parts of a sample for each
+  // device at least; of a pipeline, at least one for each stage.
   std::vector<int64_t> MicroBatches(const Base& base, RecomputeMode mode) const {
-    const int64_t samples = SamplesPerDevice(base, mode);
+    const int64_t all = Samples(base, mode), samples = PartOf(all, base.shape.data, 0);
     std::vector<int64_t> counts;
     for (int64_t m = 1; m <= samples; m *= 2) {
-      if (samples % m == 0) counts.push_back(m);
+      if (all % m == 0) counts.push_back(m);
     }
     for (int64_t m = counts.back(); m <= samples && m <= 4096; ++m) {
-      if (samples % m == 0 && m != counts.back() && (m == samples || samples < 64)) {
+      if (all % m == 0 && m != counts.back() && (m == samples || samples < 64)) {
         counts.push_back(m);
       }
     }
@@ -109,7 +109,7 @@ class SearchRun {
     // Redistributions come on top of the graph's own nodes: half as many, say.
     const int64_t nodes = int64_t(space_.facts(mode).graph().nodes.size()) * 3 / 2;
     std::erase_if(counts, [&](int64_t m) {
-      return samples % m != 0 || (base.shape.stages > 1 && m < base.shape.stages) ||
+      return all % m != 0 || m > samples || (base.shape.stages > 1 && m < base.shape.stages) ||
              (request_.most_nodes > 0 && m > 1 && m * nodes > request_.most_nodes);
     });
     return counts;

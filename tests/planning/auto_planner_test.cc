@@ -70,5 +70,33 @@ TEST(AutoPlanner, LooksAtPlansOfEachSortBeforeItRefuses) {
   for (const StepMemory& memory : (*plan)->memory) EXPECT_LE(memory.total(), 20 << 20);
 }
 
+// Images come with a step, and so do their three channels: these are no batch that could be cut in
+// two.
+TEST(AutoPlanner, CutsOnlyWhatDividesIntoMicroBatches) {
+  const CapturedStep step = *models::CaptureModel(
+      "small",
+      models::ResnetConfig{.blocks = {1, 1, 1, 1}, .width = 16, .classes = 16, .image = 32}, 16,
+      {.autocast = std::nullopt});
+  const std::vector<TensorType> types = *InferGraph(*step.graph, step.sizes);
+  const std::vector<DeviceProfile> devices(
+      2, {.kind = "cpu", .memory_bytes = int64_t{2} << 30, .threads = 1});
+  const PlanRequest request = {
+      .graph = step.graph, .sizes = step.sizes, .types = types, .devices = devices};
+  for (const int64_t data : {1, 2}) {
+    for (const int state : {0, 1, 2, 3}) {
+      for (const int recompute : {0, 1, 2}) {
+        const auto planner = MakeAutoPlanner(
+            {.constraints = {
+                 .data = data, .micro_batches = 2, .state = state, .recompute = recompute}});
+        const auto plan = planner->MakePlan(request);
+        // A mode of recomputation that changes nothing is none.
+        EXPECT_TRUE(plan.ok() || absl::IsInvalidArgument(plan.status()))
+            << "data " << data << " state " << state << " recompute " << recompute << ": "
+            << plan.status();
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace moai
