@@ -9,32 +9,12 @@
 #include "graph/serialize.h"
 #include "gtest/gtest.h"
 #include "scheduler/planner.h"
+#include "server/testing/recording_sinks.h"
 
 namespace moai {
 namespace {
 
 using ::testing::HasSubstr;
-
-class RecordingDevice : public DeviceSink {
- public:
-  size_t Send(const proto::ExecutorCommand& command) override {
-    commands.push_back(command);
-    return command.ByteSizeLong();
-  }
-  size_t SendTo(size_t executor, const proto::ExecutorCommand& command) override {
-    EXPECT_EQ(executor, 0u);
-    return Send(command);
-  }
-  void Flush() override {}
-  std::vector<proto::ExecutorCommand> commands;
-};
-
-class RecordingClient : public ClientSink {
- public:
-  void Send(const proto::ServerMessage& message) override { messages.push_back(message); }
-  void Flush() override {}
-  std::vector<proto::ServerMessage> messages;
-};
 
 class SessionCoreTest : public ::testing::Test {
  protected:

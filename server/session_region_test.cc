@@ -10,6 +10,7 @@
 #include "program/allocation.h"
 #include "scheduler/planner.h"
 #include "server/session_core.h"
+#include "server/testing/recording_sinks.h"
 
 namespace moai {
 namespace {
@@ -17,24 +18,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using Kind = proto::ExecutorCommand;
-
-class RecordingDevice : public DeviceSink {
- public:
-  size_t Send(const proto::ExecutorCommand& command) override {
-    commands.push_back(command);
-    return command.ByteSizeLong();
-  }
-  size_t SendTo(size_t, const proto::ExecutorCommand& command) override { return Send(command); }
-  void Flush() override {}
-  std::vector<proto::ExecutorCommand> commands;
-};
-
-class RecordingClient : public ClientSink {
- public:
-  void Send(const proto::ServerMessage& message) override { messages.push_back(message); }
-  void Flush() override {}
-  std::vector<proto::ServerMessage> messages;
-};
 
 // Forward: hidden = batch x weight, loss = sum of it; backward and update: weight -= rate * batch^T
 // x hidden. The batch comes inline with both; slot 1 is the weight.

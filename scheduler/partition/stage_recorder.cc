@@ -95,15 +95,16 @@ void StageRecorder::MarkNodes(bool in_micro_batch) {
   turns_.resize(builder_.graph().nodes.size(), turn);
 }
 
+ValueId StageRecorder::Recorded(ValueId value, const Placement& want) {
+  const Version* there = Find(states_[value], want);
+  return there == nullptr || Expired(*there) ? kNotYet : there->ids[Slot(want)];
+}
+
 // The value as `want` says, for the micro-batch at hand.
 absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want) {
-  if (const Version* there = Find(states_[value], want); there != nullptr && !Expired(*there)) {
-    if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
-  }
+  if (const ValueId id = Recorded(value, want); id != kNotYet) return id;
   MOAI_RETURN_IF_ERROR(FlushFor(value));
-  if (const Version* there = Find(states_[value], want); there != nullptr && !Expired(*there)) {
-    if (there->ids[Slot(want)] != kNotYet) return there->ids[Slot(want)];
-  }
+  if (const ValueId id = Recorded(value, want); id != kNotYet) return id;
   MarkNodes(in_loop_);
   const Version* source = Cheapest(value, want);
   const bool again = facts_.request().gather_again && facts_.is_state(value) && source != nullptr &&
@@ -288,7 +289,9 @@ absl::Status StageRecorder::StoreMade(ValueId value, const Placement& where, Val
   if (!home || want == nullptr || (terms && !AtLastMicroBatch())) return absl::OkStatus();
   Placement from = terms ? facts_.SumPlace(value) : where;
   if (terms) from[size_t(time_)] = {};
-  if (const int axis = SumAxis(from, *want); axis >= 0) return AddToBucket(value, *want, axis);
+  if (const int axis = SumAxis(from, *want); axis >= 0) {
+    return AddToBucket({value, from, *want}, axis);
+  }
   return Get(value, *want).status();
 }
 
@@ -303,19 +306,18 @@ int StageRecorder::SumAxis(const Placement& from, const Placement& want) const {
   return sum;
 }
 
-absl::Status StageRecorder::AddToBucket(ValueId value, const Placement& want, int axis) {
-  Placement from = want;
-  from[size_t(axis)] = facts_.made(value)[size_t(axis)];
-  const ReduceKind reduce = from[size_t(axis)].reduce;
-  const Dtype dtype = graph_.values[value].dtype;
+absl::Status StageRecorder::AddToBucket(const PendingSum& sum, int axis) {
+  const ReduceKind reduce = sum.from[size_t(axis)].reduce;
+  const Dtype dtype = graph_.values[sum.value].dtype;
   auto bucket = std::find_if(buckets_.begin(), buckets_.end(), [&](const Bucket& other) {
     return other.axis == axis && other.reduce == reduce && other.dtype == dtype;
   });
   if (bucket == buckets_.end()) {
     bucket = buckets_.insert(bucket, {.axis = axis, .reduce = reduce, .dtype = dtype});
   }
-  bucket->values.push_back({value, want});
-  bucket->bytes += ByteSize(dtype) * LocalShapeAt(facts_.whole(value), from, at_, 0).elements();
+  bucket->sums.push_back(sum);
+  bucket->bytes +=
+      ByteSize(dtype) * LocalShapeAt(facts_.whole(sum.value), sum.from, at_, 0).elements();
   if (bucket->bytes < facts_.request().bucket_bytes) return absl::OkStatus();
   Bucket full = std::move(*bucket);
   buckets_.erase(bucket);
@@ -324,24 +326,21 @@ absl::Status StageRecorder::AddToBucket(ValueId value, const Placement& want, in
 
 absl::Status StageRecorder::FlushFor(ValueId value) {
   for (auto bucket = buckets_.begin(); bucket != buckets_.end(); ++bucket) {
-    for (const auto& [pending, want] : bucket->values) {
-      if (pending != value) continue;
-      Bucket due = std::move(*bucket);
-      buckets_.erase(bucket);
-      return Flush(std::move(due));
-    }
+    const bool waits = std::any_of(bucket->sums.begin(), bucket->sums.end(),
+                                   [&](const PendingSum& sum) { return sum.value == value; });
+    if (!waits) continue;
+    Bucket due = std::move(*bucket);
+    buckets_.erase(bucket);
+    return Flush(std::move(due));
   }
   return absl::OkStatus();
 }
 
 // One after the other in one flat tensor, summed, and taken apart again.
 absl::Status StageRecorder::Flush(Bucket bucket) {
-  if (bucket.values.size() == 1)
-    return Get(bucket.values[0].first, bucket.values[0].second).status();
+  if (bucket.sums.size() == 1) return Get(bucket.sums[0].value, bucket.sums[0].want).status();
   std::vector<ValueId> flat;
-  for (const auto& [value, want] : bucket.values) {
-    Placement from = want;
-    from[size_t(bucket.axis)] = facts_.made(value)[size_t(bucket.axis)];
+  for (const auto& [value, from, want] : bucket.sums) {
     MOAI_ASSIGN_OR_RETURN(const ValueId id, Get(value, from));
     DeviceExtents elements;
     for (size_t device = 0; device < builder_.devices(); ++device) {
@@ -354,7 +353,7 @@ absl::Status StageRecorder::Flush(Bucket bucket) {
       sum, builder_.AddNode(Op::kAllReduce, {sum}, {bucket.axis, int32_t(bucket.reduce)}));
   std::vector<int64_t> begin(builder_.devices(), 0);
   for (size_t i = 0; i < flat.size(); ++i) {
-    const auto& [value, want] = bucket.values[i];
+    const auto& [value, from, want] = bucket.sums[i];
     DeviceExtents part;
     for (size_t device = 0; device < builder_.devices(); ++device) {
       const int64_t end = begin[device] + builder_.shape(flat[i], device).elements();
@@ -399,12 +398,16 @@ absl::Status StageRecorder::Send(ValueId value, int32_t group) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<ValueId> StageRecorder::AddReceive(ValueId value, const Placement& where,
+                                                  int32_t group) {
+  return builder_.AddNode(Op::kRecv, {},
+                          {int32_t(graph_.values[value].dtype), group, facts_.whole(value).rank()},
+                          ExtentsOf(value, where));
+}
+
 absl::Status StageRecorder::Receive(ValueId value, int32_t group) {
   const Placement& where = facts_.made(value);
-  MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kRecv, {},
-                                                           {int32_t(graph_.values[value].dtype),
-                                                            group, facts_.whole(value).rank()},
-                                                           ExtentsOf(value, where)));
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, AddReceive(value, where, group));
   MOAI_RETURN_IF_ERROR(StoreMade(value, where, id, /*home=*/false));
   MarkNodes(facts_.SplitInTime(where));
   MarkSources(facts_.producer(value));
@@ -424,10 +427,7 @@ absl::Status StageRecorder::SendSum(ValueId value, int32_t group) {
 absl::Status StageRecorder::ReceiveSum(ValueId value, int32_t group) {
   Placement where = facts_.SumPlace(value);
   where[size_t(time_)] = {};
-  MOAI_ASSIGN_OR_RETURN(const ValueId id, builder_.AddNode(Op::kRecv, {},
-                                                           {int32_t(graph_.values[value].dtype),
-                                                            group, facts_.whole(value).rank()},
-                                                           ExtentsOf(value, where)));
+  MOAI_ASSIGN_OR_RETURN(const ValueId id, AddReceive(value, where, group));
   Store(states_[value], where, id);
   MarkNodes(false);
   MarkSources(facts_.producer(value));

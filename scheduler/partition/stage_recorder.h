@@ -135,7 +135,10 @@ class StageRecorder {
     ValueId sum = UINT32_MAX;       // of the micro-batches so far, where they are terms
   };
 
+  // The value as it is recorded already; UINT32_MAX where it is not.
+  ValueId Recorded(ValueId value, const Placement& want);
   absl::StatusOr<ValueId> Get(ValueId value, const Placement& want);
+  absl::StatusOr<ValueId> AddReceive(ValueId value, const Placement& where, int32_t group);
   absl::StatusOr<ValueId> Make(ValueId value, const Placement& want);
   absl::Status Join(ValueId value);
   absl::StatusOr<ValueId> Concat(ValueId value, const Version& made);
@@ -143,17 +146,22 @@ class StageRecorder {
   // A value as it is made, here (`home`) or by the stage that sent it.
   absl::Status StoreMade(ValueId value, const Placement& where, ValueId id, bool home);
   absl::Status AddTerm(ValueId value, const Placement& where, ValueId id);
+  // A value of terms, as it lies and as it is wanted: whole along one axis.
+  struct PendingSum {
+    ValueId value = 0;
+    Placement from, want;
+  };
   // Sums over the devices of an axis that wait for company.
   struct Bucket {
     int axis = 0;
     ReduceKind reduce = ReduceKind::kNone;
     Dtype dtype = Dtype::kF32;
     int64_t bytes = 0;
-    std::vector<std::pair<ValueId, Placement>> values;  // and how they are wanted
+    std::vector<PendingSum> sums;
   };
   // The axis along which a value only has to be summed; -1 where there is more to do.
   int SumAxis(const Placement& from, const Placement& want) const;
-  absl::Status AddToBucket(ValueId value, const Placement& want, int axis);
+  absl::Status AddToBucket(const PendingSum& sum, int axis);
   absl::Status Flush(Bucket bucket);
   absl::Status FlushFor(ValueId value);
   bool Expired(const Version& version) const {

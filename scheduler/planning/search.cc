@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "scheduler/planning/grow_roles.h"
 #include "scheduler/planning/pipeline.h"
 
 namespace moai {
@@ -16,10 +17,6 @@ namespace {
 
 constexpr RecomputeMode kModes[] = {RecomputeMode::kNone, RecomputeMode::kSelective,
                                     RecomputeMode::kFull};
-// Roles with a smaller share of the arithmetic are not where a list begins, or goes on.
-constexpr double kSeedShare = 0.10;
-constexpr double kGainShare = 0.02;
-constexpr size_t kMostRoles = 8;
 
 }  // namespace
 
@@ -61,7 +58,6 @@ absl::StatusOr<SearchSpace> SearchSpace::Make(const SearchRequest& request) {
 std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& facts,
                                                           bool data) const {
   const double total = facts.total_flops();
-  const size_t nodes = facts.graph().nodes.size();
   std::vector<RoleId> seeds;
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
@@ -75,37 +71,10 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   const auto add = [&](RoleList list) {
     if (known.insert(list).second) lists.push_back(std::move(list));
   };
-  // `tensor`: by nothing that comes with the step.
-  const auto grow = [&](RoleId seed, bool tensor) {
-    RoleList list = {seed};
-    std::vector<bool> covered(nodes, false);
-    while (list.size() < kMostRoles) {
-      // What the list splits by now, and what each other role would add.
-      std::vector<double> gain(facts.roles().size(), 0);
-      for (uint32_t node = 0; node < nodes; ++node) {
-        if (!facts.heavy(node) || covered[node]) continue;
-        for (const NodeStrategy& strategy : facts.strategies(node)) {
-          if (strategy.factor != kNoFactor && facts.role(strategy.factor) == list.back()) {
-            covered[node] = true;
-          }
-        }
-        if (covered[node]) continue;
-        for (const NodeStrategy& strategy : facts.strategies(node)) {
-          if (strategy.factor == kNoFactor) continue;
-          const RoleId role = facts.role(strategy.factor);
-          if (!tensor || !facts.roles()[role].in_feeds) gain[role] += facts.flops(node);
-        }
-      }
-      const RoleId best = RoleId(std::max_element(gain.begin(), gain.end()) - gain.begin());
-      if (gain[best] < kGainShare * total || facts.roles()[best].extent < 2) break;
-      list.push_back(best);
-    }
-    return list;
-  };
   for (RoleId seed : seeds) {
     for (const bool tensor : {false, true}) {
       if (tensor && (data || facts.roles()[seed].in_feeds)) continue;
-      const RoleList list = grow(seed, tensor);
+      const RoleList list = GrowRoles(facts, seed, tensor, /*least_extent=*/2);
       add(list);
       if (data) continue;
       // Light nodes may be split along what comes with the step, where heavy ones are not.

@@ -5,49 +5,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/planning/grow_roles.h"
 
 namespace moai {
 namespace {
 
-// As the search: roles with a smaller share of the arithmetic begin no list, or do not join one.
-constexpr double kSeedShare = 0.10;
-constexpr double kGainShare = 0.02;
-constexpr size_t kMostRoles = 8;
-
 using RoleList = std::vector<RoleId>;
-
-bool Splits(const GraphFacts& facts, uint32_t node, RoleId role) {
-  for (const NodeStrategy& strategy : facts.strategies(node)) {
-    if (strategy.factor != kNoFactor && facts.role(strategy.factor) == role) return true;
-  }
-  return false;
-}
-
-// Appends, one after the other, the role that covers most of the arithmetic not covered yet: of
-// those that no feed has.
-RoleList Grow(const GraphFacts& facts, RoleId seed, int64_t extent) {
-  const size_t nodes = facts.graph().nodes.size();
-  RoleList list = {seed};
-  std::vector<bool> covered(nodes, false);
-  while (list.size() < kMostRoles) {
-    std::vector<double> gain(facts.roles().size(), 0);
-    for (uint32_t node = 0; node < nodes; ++node) {
-      if (!facts.heavy(node) || covered[node]) continue;
-      covered[node] = Splits(facts, node, list.back());
-      if (covered[node]) continue;
-      for (const NodeStrategy& strategy : facts.strategies(node)) {
-        if (strategy.factor == kNoFactor) continue;
-        const RoleId role = facts.role(strategy.factor);
-        const Role& r = facts.roles()[role];
-        if (r.extent >= extent && !r.in_feeds) gain[role] += facts.flops(node);
-      }
-    }
-    const RoleId best = RoleId(std::max_element(gain.begin(), gain.end()) - gain.begin());
-    if (gain[best] < kGainShare * facts.total_flops()) break;
-    list.push_back(best);
-  }
-  return list;
-}
 
 // Roles of what comes with each step, the one that covers most arithmetic first; of equal ones, the
 // outer dim.
@@ -76,7 +39,7 @@ std::vector<RoleList> ModelLists(const GraphFacts& facts, const StatedPlan& plan
   for (RoleId role = 0; role < facts.roles().size(); ++role) {
     const Role& r = facts.roles()[role];
     if (r.in_feeds || r.extent < plan.model || r.flops < kSeedShare * facts.total_flops()) continue;
-    RoleList list = Grow(facts, role, plan.model);
+    RoleList list = GrowRoles(facts, role, /*tensor=*/true, plan.model);
     if (known.insert(std::set<RoleId>(list.begin(), list.end())).second) {
       lists.push_back(std::move(list));
     }
@@ -127,7 +90,9 @@ absl::StatusOr<std::vector<Candidate>> CandidatesFor(const GraphFacts& facts,
     if (feeds.size() < 2) {
       return absl::InvalidArgumentError("the graph has no sequence to share");
     }
-    add(base, "context", {.extent = plan.context, .roles = Grow(facts, feeds[1], plan.context)});
+    add(base, "context",
+        {.extent = plan.context,
+         .roles = GrowRoles(facts, feeds[1], /*tensor=*/true, plan.context)});
   }
   if (plan.model < 2) return std::vector<Candidate>{base};
   std::vector<Candidate> candidates;
