@@ -1,6 +1,6 @@
 #include "client/capture/recorder.h"
 
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -336,11 +336,11 @@ absl::Status Recorder::Read(LazyValue* value, absl::Span<std::byte> destination,
     case State::kSlot:
       return session_->Read(value->slot_->id_, destination);
     case State::kBytes:
-      std::memcpy(destination.data(), value->bytes_->bytes.data(), destination.size());
+      std::copy_n(value->bytes_->bytes.begin(), destination.size(), destination.begin());
       return absl::OkStatus();
     case State::kNumber: {
       const SharedBytes bytes = NumberBytes(value->type_.dtype, value->number_);
-      std::memcpy(destination.data(), bytes.bytes.data(), destination.size());
+      std::copy_n(bytes.bytes.begin(), destination.size(), destination.begin());
       return absl::OkStatus();
     }
     case State::kPending:

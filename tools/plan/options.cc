@@ -62,8 +62,8 @@ absl::Status FillIn(Stated& stated, int64_t devices) {
   int count = 0;
   for (int64_t* one : {&stated.tp, &stated.pp, &stated.dp}) {
     if (*one > 0) {
-      if (product > devices / *one) product = devices + 1;  // too many, without overflow
-      product = std::min(product * *one, devices + 1);
+      // Too many are as good as one too many; the product itself may overflow.
+      product = product > devices / *one ? devices + 1 : product * *one;
     } else {
       missing = one;
       ++count;

@@ -1,7 +1,6 @@
 #include "worker/executor/session_peers.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -97,7 +96,7 @@ class Peers : public DevicePeers {
     ErrorText given, taken;
     given.code = int32_t(mine.code());
     given.length = uint32_t(std::min(mine.message().size(), ErrorText::kMaxLength));
-    memcpy(given.text, mine.message().data(), given.length);
+    std::copy_n(mine.message().begin(), given.length, given.text);
     MOAI_RETURN_IF_ERROR(
         communicator_->BroadcastFromFirst(group, reinterpret_cast<const std::byte*>(&given),
                                           reinterpret_cast<std::byte*>(&taken), sizeof(taken)));

@@ -165,7 +165,7 @@ TEST(SimdMathTest, SixteenBitFloatsRoundToNearestEven) {
   in.insert(in.end(), {65504, 65519.99f, 65520, 6e-8f, 2.9e-8f, 3.4e38f, 1.00390625f, 1.01171875f});
   while (in.size() < 5003) {
     const float value = std::bit_cast<float>(static_cast<uint32_t>(random()));
-    in.push_back(in.size() % 2 ? value : std::ldexp(value, -std::ilogb(value) % 20));
+    in.push_back(in.size() % 2 ? value : std::ldexp(value, -(std::ilogb(value) % 20)));
   }
   std::vector<BFloat16> bf16(in.size());
   std::vector<Float16> f16(in.size());
