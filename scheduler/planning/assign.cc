@@ -188,11 +188,19 @@ class Assigner {
     return any;
   }
 
+  static bool JoinsTerms(const NodeStrategy& strategy) {
+    return std::count_if(strategy.inputs.begin(), strategy.inputs.end(),
+                         [](const AxisPlacement& input) {
+                           return input.kind == PlacementKind::kPartial;
+                         }) > 1;
+  }
+
   const NodeStrategy& Cheapest(const Node& node, absl::Span<const NodeStrategy> all) const {
     const NodeStrategy* best = &all[0];
     double least = std::numeric_limits<double>::infinity();
     for (const NodeStrategy& strategy : all) {
       if (!Allowed(node, strategy)) continue;
+      if (policy_.sums_apart && JoinsTerms(strategy)) continue;
       const double cost = Cost(node, strategy);
       if (cost >= least) continue;
       best = &strategy;

@@ -28,6 +28,10 @@ enum class StateSharding : uint8_t {
 struct AxisPolicy {
   int64_t extent = 1;
   bool time = false;
+  // Of time: terms are summed where they are made before they meet other terms. What several stages
+  // of a pipeline make of one parameter then crosses a border once a step, not with every
+  // micro-batch.
+  bool sums_apart = false;
   std::vector<RoleId> roles;
   StateSharding state = StateSharding::kNone;
   // What other axes split: state is split along something else, where it has it. Axes that split

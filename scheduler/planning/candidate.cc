@@ -4,7 +4,8 @@ namespace moai {
 
 const AxisAssignment& Assignments::Of(const GraphFacts& facts, const AxisPolicy& policy) {
   const auto [entry, added] = known_.try_emplace(
-      {policy.extent, policy.time, policy.roles, int(policy.state), policy.taken});
+      {policy.extent, policy.time, policy.sums_apart, policy.roles, int(policy.state),
+       policy.taken});
   if (added) entry->second = AssignAxis(facts, policy);
   return entry->second;
 }
@@ -32,7 +33,10 @@ void AddAxes(const GraphFacts& facts, const Candidate& candidate, Assignments& a
   }
   request.turn = facts.turn();
   if (candidate.micro_batches > 1) {
-    AxisPolicy time{.extent = candidate.micro_batches, .time = true, .roles = candidate.time_roles};
+    AxisPolicy time{.extent = candidate.micro_batches,
+                    .time = true,
+                    .sums_apart = candidate.stages > 1,
+                    .roles = candidate.time_roles};
     request.strategies.push_back(assignments.Of(facts, time).nodes);
   }
 }

@@ -34,7 +34,8 @@ class Assignments {
   const AxisAssignment& Of(const GraphFacts& facts, const AxisPolicy& policy);
 
  private:
-  std::map<std::tuple<int64_t, bool, std::vector<RoleId>, int, std::vector<RoleId>>, AxisAssignment>
+  std::map<std::tuple<int64_t, bool, bool, std::vector<RoleId>, int, std::vector<RoleId>>,
+           AxisAssignment>
       known_;
 };
 

@@ -12,6 +12,7 @@ namespace moai {
 namespace {
 
 constexpr uint32_t kUnknown = UINT32_MAX;
+constexpr uint32_t kSeveral = UINT32_MAX - 1;
 
 class Cutter {
  public:
@@ -37,6 +38,7 @@ class Cutter {
       }
       for (uint32_t k = 0; k < node.output_count; ++k) chunk_[node.first_output + k] = chunk;
     }
+    MoveReshapes();
     for (const Input& input : graph_.inputs) {
       const uint32_t chunk = chunk_[input.value];
       const bool everywhere = shared_[input.value] && !state_[input.value];
@@ -93,6 +95,23 @@ class Cutter {
         if (!all) break;
       }
       for (uint32_t k = 0; k < node.output_count; ++k) state_[node.first_output + k] = all;
+    }
+  }
+
+  // What is read in one other chunk alone gets its shape there: what it is made from may be read
+  // there too, and need not be sent twice.
+  void MoveReshapes() {
+    std::vector<uint32_t> reader(graph_.values.size(), kUnknown);  // the one chunk, or kSeveral
+    for (const Output& output : graph_.outputs) reader[output.value] = kSeveral;
+    for (uint32_t i = uint32_t(graph_.nodes.size()); i-- > 0;) {
+      const Node& node = graph_.nodes[i];
+      uint32_t& chunk = cut_.chunk_of_node[i];
+      const uint32_t read = reader[node.first_output];
+      if (node.op == Op::kReshape && read != kUnknown && read != kSeveral) chunk = read;
+      for (ValueId input : node.inputs) {
+        uint32_t& known = reader[input];
+        known = known == kUnknown || known == chunk ? chunk : kSeveral;
+      }
     }
   }
 

@@ -17,7 +17,7 @@ constexpr double kMostShare = 0.7;
 
 bool SameAxes(const Candidate& a, const Candidate& b) {
   if (a.axes.size() != b.axes.size() || a.micro_batches != b.micro_batches ||
-      a.time_roles != b.time_roles) {
+      a.time_roles != b.time_roles || (a.stages > 1) != (b.stages > 1)) {
     return false;
   }
   for (size_t i = 0; i < a.axes.size(); ++i) {
