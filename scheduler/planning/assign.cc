@@ -38,6 +38,7 @@ class Assigner {
     for (const Output& output : graph_.outputs) {
       if (output.kind == OutputKind::kSlot) written_[output.value] = true;
     }
+    FindSummed();
   }
 
   AxisAssignment Run() {
@@ -49,6 +50,22 @@ class Assigner {
 
  private:
   using Versions = absl::InlinedVector<AxisPlacement, 2>;
+
+  // Values of which a node takes no terms.
+  void FindSummed() {
+    summed_.assign(graph_.values.size(), false);
+    for (const Output& output : graph_.outputs) summed_[output.value] = true;
+    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      for (size_t k = 0; k < node.inputs.size(); ++k) {
+        const auto takes_terms = [&](const NodeStrategy& strategy) {
+          return strategy.inputs[k].kind == PlacementKind::kPartial;
+        };
+        const absl::Span<const NodeStrategy> all = facts_.strategies(i);
+        if (std::none_of(all.begin(), all.end(), takes_terms)) summed_[node.inputs[k]] = true;
+      }
+    }
+  }
 
   void PlaceInputs() {
     for (const Input& input : graph_.inputs) {
@@ -188,6 +205,15 @@ class Assigner {
     return any;
   }
 
+  // Terms that some other node needs summed are summed anyway, and before this node: its result
+  // then needs no sum of its own.
+  bool PassesWhatIsSummed(const Node& node, const NodeStrategy& strategy) const {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (strategy.inputs[i].kind == PlacementKind::kPartial && summed_[node.inputs[i]]) return true;
+    }
+    return false;
+  }
+
   static bool JoinsTerms(const NodeStrategy& strategy) {
     return std::count_if(strategy.inputs.begin(), strategy.inputs.end(),
                          [](const AxisPlacement& input) {
@@ -201,6 +227,7 @@ class Assigner {
     for (const NodeStrategy& strategy : all) {
       if (!Allowed(node, strategy)) continue;
       if (policy_.sums_apart && JoinsTerms(strategy)) continue;
+      if (PassesWhatIsSummed(node, strategy)) continue;
       const double cost = Cost(node, strategy);
       if (cost >= least) continue;
       best = &strategy;
@@ -322,6 +349,7 @@ class Assigner {
   std::vector<bool> written_;       // by value: becomes the content of a slot
   std::vector<bool> from_feeds_;    // by value: made by light nodes from what comes with the step
   std::vector<bool> scalar_;        // by value: a scalar of the step
+  std::vector<bool> summed_;        // by value: somebody needs it, not its terms
   std::vector<bool> state_split_;   // by value: parameters in parts (ZeRO 3), or made of them alone
   AxisAssignment result_;
 };
