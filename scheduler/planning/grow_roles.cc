@@ -6,7 +6,7 @@ namespace moai {
 namespace {
 
 // Roles with a smaller share of the arithmetic do not join a list.
-constexpr double kGainShare = 0.02;
+constexpr double kGainShare = 0.001;
 constexpr size_t kMostRoles = 8;
 
 bool Splits(const GraphFacts& facts, uint32_t node, RoleId role) {
