@@ -12,7 +12,6 @@ namespace moai {
 namespace {
 
 constexpr uint32_t kUnknown = UINT32_MAX;
-constexpr uint32_t kSeveral = UINT32_MAX - 1;
 
 class Cutter {
  public:
@@ -25,19 +24,10 @@ class Cutter {
   absl::StatusOr<PipelineCut> Run() {
     MOAI_RETURN_IF_ERROR(FindBoundaries());
     FindState();
-    chunk_.assign(graph_.values.size(), kUnknown);
-    shared_.assign(graph_.values.size(), false);
-    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      const uint32_t chunk = i <= pass_.turn ? ForwardChunk(i) : BackwardChunk(node);
-      cut_.chunk_of_node.push_back(chunk);
-      for (ValueId input : node.inputs) {
-        if (pass_.producer[input] != UINT32_MAX) continue;
-        if (chunk_[input] == kUnknown) chunk_[input] = chunk;
-        if (chunk_[input] % cut_.stages != chunk % cut_.stages) shared_[input] = true;
-      }
-      for (uint32_t k = 0; k < node.output_count; ++k) chunk_[node.first_output + k] = chunk;
-    }
+    FindReaders();
+    Assign();
+    MoveGradients();
+    Assign();
     MoveReshapes();
     for (const Input& input : graph_.inputs) {
       const uint32_t chunk = chunk_[input.value];
@@ -98,20 +88,79 @@ class Cutter {
     }
   }
 
-  // What is read in one other chunk alone gets its shape there: what it is made from may be read
-  // there too, and need not be sent twice.
-  void MoveReshapes() {
-    std::vector<uint32_t> reader(graph_.values.size(), kUnknown);  // the one chunk, or kSeveral
-    for (const Output& output : graph_.outputs) reader[output.value] = kSeveral;
-    for (uint32_t i = uint32_t(graph_.nodes.size()); i-- > 0;) {
+  void FindReaders() {
+    readers_.resize(graph_.values.size());
+    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
+      for (ValueId input : graph_.nodes[i].inputs) readers_[input].push_back(i);
+    }
+    moved_.assign(graph_.nodes.size(), kUnknown);
+  }
+
+  void Assign() {
+    chunk_.assign(graph_.values.size(), kUnknown);
+    shared_.assign(graph_.values.size(), false);
+    cut_.chunk_of_node.clear();
+    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
-      uint32_t& chunk = cut_.chunk_of_node[i];
-      const uint32_t read = reader[node.first_output];
-      if (node.op == Op::kReshape && read != kUnknown && read != kSeveral) chunk = read;
+      const uint32_t chunk = moved_[i] != kUnknown ? moved_[i]
+                             : i <= pass_.turn     ? ForwardChunk(i)
+                                                   : BackwardChunk(node);
+      cut_.chunk_of_node.push_back(chunk);
       for (ValueId input : node.inputs) {
-        uint32_t& known = reader[input];
-        known = known == kUnknown || known == chunk ? chunk : kSeveral;
+        if (pass_.producer[input] != UINT32_MAX) continue;
+        if (chunk_[input] == kUnknown) chunk_[input] = chunk;
+        if (chunk_[input] % cut_.stages != chunk % cut_.stages) shared_[input] = true;
       }
+      for (uint32_t k = 0; k < node.output_count; ++k) chunk_[node.first_output + k] = chunk;
+    }
+  }
+
+  // The chunk where a node that reads the value has its state; kUnknown if none has.
+  uint32_t ChunkOfUpdate(ValueId value) const {
+    for (uint32_t reader : readers_[value]) {
+      for (ValueId input : graph_.nodes[reader].inputs) {
+        if (state_[input] && pass_.producer[input] == UINT32_MAX) return chunk_[input];
+      }
+    }
+    return kUnknown;
+  }
+
+  bool ReadIn(ValueId value, uint32_t chunk, uint32_t by_other_than) const {
+    return std::any_of(readers_[value].begin(), readers_[value].end(), [&](uint32_t reader) {
+      return reader != by_other_than && cut_.chunk_of_node[reader] == chunk;
+    });
+  }
+
+  // A gradient is made where its parameter is, if what it is made of comes there anyway: that of a
+  // bias, beside that of the weight.
+  void MoveGradients() {
+    for (uint32_t i = pass_.turn + 1; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      const uint32_t there = ChunkOfUpdate(node.first_output);
+      if (node.output_count != 1 || there == kUnknown || there >= cut_.chunk_of_node[i]) continue;
+      const bool comes = std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId input) {
+        return !state_[input] && pass_.producer[input] != UINT32_MAX && ReadIn(input, there, i);
+      });
+      if (comes) moved_[i] = there;
+    }
+  }
+
+  // What is read in one other chunk alone gets its shape there: what it is made from may be read
+  // there too, and need not be sent twice. With the pass: forwards to later chunks, on the way back
+  // to earlier ones.
+  void MoveReshapes() {
+    std::vector<bool> output(graph_.values.size(), false);
+    for (const Output& o : graph_.outputs) output[o.value] = true;
+    for (uint32_t i = static_cast<uint32_t>(graph_.nodes.size()); i-- > 0;) {
+      const Node& node = graph_.nodes[i];
+      const std::vector<uint32_t>& readers = readers_[node.first_output];
+      if (node.op != Op::kReshape || output[node.first_output] || readers.empty()) continue;
+      uint32_t& here = cut_.chunk_of_node[i];
+      const uint32_t there = cut_.chunk_of_node[readers.front()];
+      const bool alone = std::all_of(readers.begin(), readers.end(), [&](uint32_t reader) {
+        return cut_.chunk_of_node[reader] == there;
+      });
+      if (alone && (i <= pass_.turn ? there > here : there < here)) here = there;
     }
   }
 
@@ -141,6 +190,8 @@ class Cutter {
   std::vector<bool> state_;           // by value
   std::vector<uint32_t> chunk_;       // by value: where it is made, or first read
   std::vector<bool> shared_;          // by value: an input that several stages read
+  std::vector<std::vector<uint32_t>> readers_;  // by value: nodes, ascending
+  std::vector<uint32_t> moved_;  // by node: the chunk it was moved to; kUnknown: as assigned
 };
 
 }  // namespace

@@ -101,6 +101,8 @@ TEST(Estimates, OfPipelinesAreNearThoseOfTheWhole) {
       for (const StateSharding state : {StateSharding::kNone, StateSharding::kParameters}) {
         for (int64_t stages : {2, 4}) {
           for (int64_t chunks : {1, 2}) {
+            // Chunks of one block each are cut within blocks, which an estimate does not see.
+            const bool coarse = recompute == RecomputeMode::kFull && layers == stages * chunks;
             Compare(model,
                     {.data = 2,
                      .model = 2,
@@ -109,7 +111,7 @@ TEST(Estimates, OfPipelinesAreNearThoseOfTheWhole) {
                      .micro_batches = 8,
                      .state = state,
                      .recompute = recompute},
-                    chunks == 1 ? 0.02 : 0.04, recompute == RecomputeMode::kFull ? 0.12 : 0.03);
+                    chunks == 1 ? 0.02 : 0.04, coarse ? 0.15 : 0.04);
           }
         }
       }
