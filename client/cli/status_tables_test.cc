@@ -26,7 +26,7 @@ proto::GetStatusReply Training() {
 }
 
 TEST(StatusTablesTest, ShowARunningProgram) {
-  EXPECT_EQ(DeviceTable(Training(), "24.5.0"), R"(
+  EXPECT_EQ(DeviceTable(Training(), "24.5.0"), &R"(
 +-----------------------------------------------------------------------------------------------------+
 |                                                    Current Version: 24.5.0  Latest Version: 24.5.0  |
 +-----------------------------------------------------------------------------------------------------+
@@ -34,15 +34,15 @@ TEST(StatusTablesTest, ShowARunningProgram) {
 +=====================================================================================================+
 |  * 0     |  MoAI Accelerator   |  xLarge.512GB    |    397 MiB     |  524160 MiB    |      0 %      |
 +-----------------------------------------------------------------------------------------------------+
-)" + 1);
-  EXPECT_EQ(ProcessTable(Training()), R"(
+)"[1]);
+  EXPECT_EQ(ProcessTable(Training()), &R"(
 Processes:
 +-----------------------------------------------------------------------------------+
 |  Device  |  Job ID  |    PID    |             Process            |  Memory Usage  |
 +===================================================================================+
 |       0  |  976356  |  1548305  |  python tutorial/train_gpt.py  |    397 MiB     |
 +-----------------------------------------------------------------------------------+
-)" + 1);
+)"[1]);
 }
 
 TEST(StatusTablesTest, ShowDashesWhereNothingRuns) {
@@ -55,7 +55,7 @@ TEST(StatusTablesTest, ShowDashesWhereNothingRuns) {
     device->set_current(id == 2);
     device->set_memory_bytes(65536 * kMiB);
   }
-  EXPECT_EQ(DeviceTable(status, "0.1"), R"(
+  EXPECT_EQ(DeviceTable(status, "0.1"), &R"(
 +-----------------------------------------------------------------------------------------------------+
 |                                                          Current Version: 0.1  Latest Version: 0.1  |
 +-----------------------------------------------------------------------------------------------------+
@@ -64,15 +64,15 @@ TEST(StatusTablesTest, ShowDashesWhereNothingRuns) {
 |    0     |  MoAI Accelerator   |  Small.64GB      |       -        |  65536 MiB     |       -       |
 |  * 2     |  MoAI Accelerator   |  Small.64GB      |       -        |  65536 MiB     |       -       |
 +-----------------------------------------------------------------------------------------------------+
-)" + 1);
-  EXPECT_EQ(ProcessTable(status), R"(
+)"[1]);
+  EXPECT_EQ(ProcessTable(status), &R"(
 Processes:
 +--------------------------------------------------------------+
 |  Device  |  Job ID  |    PID    |  Process  |  Memory Usage  |
 +==============================================================+
 |       -  |       -  |        -  |  -        |       -        |
 +--------------------------------------------------------------+
-)" + 1);
+)"[1]);
 }
 
 TEST(StatusTablesTest, WidenColumns) {
@@ -82,7 +82,7 @@ TEST(StatusTablesTest, WidenColumns) {
   status.mutable_devices(0)->set_utilization(0.976);
   status.mutable_jobs(0)->set_process_name("python 학습.py\n");
   status.mutable_jobs(0)->set_memory_used_bytes(1);
-  EXPECT_EQ(DeviceTable(status, "24.5.0"), R"(
+  EXPECT_EQ(DeviceTable(status, "24.5.0"), &R"(
 +-------------------------------------------------------------------------------------------------------+
 |                                                      Current Version: 24.5.0  Latest Version: 24.5.0  |
 +-------------------------------------------------------------------------------------------------------+
@@ -90,15 +90,15 @@ TEST(StatusTablesTest, WidenColumns) {
 +=======================================================================================================+
 |  * 0     |  MoAI Accelerator   |  48xLarge.24576GB  |    397 MiB     |  25159680 MiB  |     98 %      |
 +-------------------------------------------------------------------------------------------------------+
-)" + 1);
-  EXPECT_EQ(ProcessTable(status), R"(
+)"[1]);
+  EXPECT_EQ(ProcessTable(status), &R"(
 Processes:
 +--------------------------------------------------------------------+
 |  Device  |  Job ID  |    PID    |     Process     |  Memory Usage  |
 +====================================================================+
 |       0  |  976356  |  1548305  |  python 학습.py?  |     1 MiB      |
 +--------------------------------------------------------------------+
-)" + 1);
+)"[1]);
 }
 
 TEST(StatusTablesTest, ShowPhysicalDevices) {
@@ -112,14 +112,14 @@ TEST(StatusTablesTest, ShowPhysicalDevices) {
     device->set_memory_used_bytes(1024 * kMiB);
     device->set_utilization(1);
   }
-  EXPECT_EQ(PhysicalTable(status), R"(
+  EXPECT_EQ(PhysicalTable(status), &R"(
 +------------------------------------------------------------------------------------------------+
 |  Dev  |  Location  |  Dev Temp  |  Mem Temp  |  Dev Util  |  Mem Util  |       Mem Usage       |
 +================================================================================================+
 |    0  |  node1:0   |     -      |     -      |     -      |     -      |     - / 4096 MiB      |
 |    1  |  node1:1   |     -      |     -      |   100 %    |    25 %    |  1024 MiB / 4096 MiB  |
 +------------------------------------------------------------------------------------------------+
-)" + 1);
+)"[1]);
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ absl::StatusOr<std::shared_ptr<GrpcSession>> BeginSession(const Cluster& cluster
 TEST(SmiTest, ShowsAnIdleDevice) {
   const auto cluster = StartCluster();
   ASSERT_NE(cluster, nullptr);
-  EXPECT_EQ(Smi(*cluster), (CommandResult{0, R"(
+  EXPECT_EQ(Smi(*cluster), (CommandResult{0, &R"(
 +-----------------------------------------------------------------------------------------------------+
 |                                                          Current Version: 0.1  Latest Version: 0.1  |
 +-----------------------------------------------------------------------------------------------------+
@@ -60,16 +60,16 @@ Processes:
 +==============================================================+
 |       -  |       -  |        -  |  -        |       -        |
 +--------------------------------------------------------------+
-)" + 1,
+)"[1],
                                           ""}));
-  EXPECT_EQ(Smi(*cluster, "-p").output, R"(
+  EXPECT_EQ(Smi(*cluster, "-p").output, &R"(
 +----------------------------------------------------------------------------------------------+
 |  Dev  |  Location  |  Dev Temp  |  Mem Temp  |  Dev Util  |  Mem Util  |      Mem Usage      |
 +==============================================================================================+
 |    0  |  node1:0   |     -      |     -      |     -      |     -      |     - / 256 MiB     |
 |    1  |  node1:1   |     -      |     -      |     -      |     -      |     - / 256 MiB     |
 +----------------------------------------------------------------------------------------------+
-)" + 1);
+)"[1]);
 }
 
 TEST(SmiTest, ShowsARunningProgram) {
@@ -129,7 +129,7 @@ TEST(SmiTest, ManagesVirtualDevices) {
                            ""}));
   EXPECT_EQ(Smi(*cluster, "device --switch 2"),
             (CommandResult{0, "Switch Current Device success.\n", ""}));
-  EXPECT_EQ(Smi(*cluster, "device --list").output, R"(
+  EXPECT_EQ(Smi(*cluster, "device --list").output, &R"(
 +-----------------------------------------------------------------------------------------------------+
 |                                                          Current Version: 0.1  Latest Version: 0.1  |
 +-----------------------------------------------------------------------------------------------------+
@@ -139,7 +139,7 @@ TEST(SmiTest, ManagesVirtualDevices) {
 |    1     |  MoAI Accelerator   |  Medium.512MB    |       -        |  512 MiB       |       -       |
 |  * 2     |  MoAI Accelerator   |  Small.256MB     |       -        |  256 MiB       |       -       |
 +-----------------------------------------------------------------------------------------------------+
-)" + 1);
+)"[1]);
   // Programs run on the current device, or on the one that they name.
   auto current = BeginSession(*cluster);
   ASSERT_TRUE(current.ok()) << current.status();
