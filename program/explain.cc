@@ -95,6 +95,10 @@ std::string Explain(const Program& program) {
                     instruction.op == Op::kInvalid ? "fused" : moai::Name(instruction.op), " ",
                     DescribeAll(instruction.inputs), " -> ", DescribeAll(instruction.outputs));
     if (instruction.scratch >= 0) absl::StrAppend(&text, ", scratch %", instruction.scratch);
+    if (instruction.overlapped) absl::StrAppend(&text, ", overlapped");
+    if (instruction.overlapped_before > 0) {
+      absl::StrAppend(&text, ", after ", instruction.overlapped_before, " overlapped");
+    }
     absl::StrAppend(&text, "\n");
     if (instruction.fused >= 0) {
       absl::StrAppend(&text, Explain(program.kernels[instruction.fused]));

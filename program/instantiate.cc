@@ -5,6 +5,7 @@
 #include "graph/parts.h"
 #include "program/compile.h"
 #include "program/memory_map.h"
+#include "program/overlap.h"
 #include "program/strided_view.h"
 #include "program/template.h"
 #include "program/tile_layout.h"
@@ -40,7 +41,7 @@ class Instantiation {
     if (source_.commit_point == source_.instructions.size()) SetCommitPoint();
     if (absl::Status status = CheckTotal(); !status.ok()) return status;
     ShareWithDyingInputs();
-    AddScratch();
+    AddScratch(OverlapCollectives(Homes(), program_));
     PlaceArena();
     return std::move(program_);
   }
@@ -284,13 +285,13 @@ class Instantiation {
     return source_.storages[root].kind == BufferKind::kArena;
   }
 
-  // A pointwise kernel may write its output over an input that nobody reads afterwards.
+  // A pointwise kernel, or an all_reduce, may write its output over an input that nobody reads
+  // afterwards.
   void ShareWithDyingInputs() {
     absl::flat_hash_map<StorageId, StorageId> result_of_home;
     for (uint32_t i = 0; i < program_.instructions.size(); ++i) {
       const Instruction& instruction = program_.instructions[i];
-      if (instruction.fused < 0) continue;
-      const TileKernel& kernel = program_.kernels[instruction.fused];
+      if (instruction.fused < 0 && instruction.op != Op::kAllReduce) continue;
       const TemplateInstruction& from = *origins_[i];
       for (size_t k = 0; k < from.outputs.size(); ++k) {
         const StorageId output = from.outputs[k];
@@ -302,7 +303,7 @@ class Instantiation {
           StorageState& home = storages_[storages_[root].home];
           if (!IsTemporary(root) || home.last != i || home.first == i ||
               TypeOf(root).bytes() != TypeOf(output).bytes() ||
-              !WritesAfterReads(kernel, instruction, storages_[root].buffer, k)) {
+              !WritesAfterReads(instruction, storages_[root].buffer, k)) {
             continue;
           }
           if (result) {
@@ -328,8 +329,9 @@ class Instantiation {
 
   // True where every access to `buffer` walks it exactly as output `k` is walked, in elements of
   // the same size, and is over when the output is stored.
-  static bool WritesAfterReads(const TileKernel& kernel, const Instruction& instruction,
-                               BufferId buffer, size_t k) {
+  bool WritesAfterReads(const Instruction& instruction, BufferId buffer, size_t k) const {
+    if (instruction.op == Op::kAllReduce) return instruction.inputs[0].offset == 0;
+    const TileKernel& kernel = program_.kernels[instruction.fused];
     const uint32_t output_operand = static_cast<uint32_t>(instruction.inputs.size() + k);
     size_t store = 0;
     const TileOperand* stored = nullptr;
@@ -354,16 +356,37 @@ class Instantiation {
     return true;
   }
 
-  void AddScratch() {
+  // By buffer, the one whose memory it lives in.
+  std::vector<BufferId> Homes() const {
+    std::vector<BufferId> homes;
+    homes.reserve(buffer_roots_.size());
+    for (StorageId root : buffer_roots_) homes.push_back(storages_[storages_[root].home].buffer);
+    return homes;
+  }
+
+  // `completion` as of OverlapCollectives.
+  void AddScratch(absl::Span<const uint32_t> completion) {
+    int32_t shared = -1;  // by all that overlap others: they run one after the other
     for (uint32_t i = 0; i < program_.instructions.size(); ++i) {
       Instruction& instruction = program_.instructions[i];
       const int64_t bytes = instruction.fused >= 0
                                 ? TileWorkspaceBytes(program_.kernels[instruction.fused])
                                 : CpuWorkspaceBytes(instruction, device_);
       if (bytes == 0) continue;
-      instruction.scratch = static_cast<int32_t>(program_.buffers.size());
-      program_.buffers.push_back({.kind = BufferKind::kScratch, .bytes = bytes});
-      scratch_.push_back(i);
+      if (!instruction.overlapped || shared < 0) {
+        instruction.scratch = static_cast<int32_t>(program_.buffers.size());
+        program_.buffers.push_back({.kind = BufferKind::kScratch, .bytes = bytes});
+        scratch_.push_back({bytes, i, i});
+        if (instruction.overlapped) shared = instruction.scratch;
+      } else {
+        instruction.scratch = shared;
+      }
+      if (!instruction.overlapped) continue;
+      Buffer& buffer = program_.buffers[shared];
+      buffer.bytes = std::max(buffer.bytes, bytes);
+      Lifetime& lifetime = scratch_[static_cast<size_t>(shared) - buffer_roots_.size()];
+      lifetime.bytes = buffer.bytes;
+      lifetime.last = completion[i] - 1;
     }
   }
 
@@ -374,8 +397,7 @@ class Instantiation {
     for (BufferId id = 0; id < program_.buffers.size(); ++id) {
       const Buffer& buffer = program_.buffers[id];
       if (buffer.kind == BufferKind::kScratch) {
-        const uint32_t at = scratch_[scratch++];
-        lifetimes.push_back({buffer.bytes, at, at});
+        lifetimes.push_back(scratch_[scratch++]);
         placed.push_back(id);
       } else if (buffer.kind == BufferKind::kArena) {
         const StorageState& state = storages_[buffer_roots_[id]];
@@ -410,7 +432,7 @@ class Instantiation {
   std::vector<StorageState> storages_;
   std::vector<StorageId> buffer_roots_;              // per buffer but scratch
   std::vector<const TemplateInstruction*> origins_;  // per instruction
-  std::vector<uint32_t> scratch_;                    // instructions with scratch, in order
+  std::vector<Lifetime> scratch_;                    // per buffer of scratch
 };
 
 bool Holds(const Assumption& assumption, absl::Span<const int64_t> sizes,

@@ -52,6 +52,11 @@ bool FillsOnlyOutputs(const Lowering& lowering, const std::vector<OperationId>& 
   return true;
 }
 
+bool IsCollectiveGroup(const Lowering& lowering, const std::vector<OperationId>& group) {
+  const Op op = lowering.operations[group.front()].op;  // a collective is a group of its own
+  return op != Op::kInvalid && IsCollective(op);
+}
+
 }  // namespace
 
 absl::Status OrderGroups(Lowering& lowering) {
@@ -72,18 +77,34 @@ absl::Status OrderGroups(Lowering& lowering) {
     if (graph.predecessors[group] == 0) push(group);
   }
 
+  // What updates slots with a collective's result comes after the next collective, so that the one
+  // can go on beside what leads to the other (overlap.h).
+  std::vector<uint32_t> held;
+  const auto release_held = [&] {
+    for (uint32_t group : held) push(group);
+    held.clear();
+  };
+
   std::vector<std::vector<OperationId>> ordered;
   ordered.reserve(commit);
-  while (!ready.empty()) {
+  while (!ready.empty() || !held.empty()) {
+    if (ready.empty()) release_held();
     const uint32_t group = ready.top().second;
     ready.pop();
+    const bool collective = group != commit && IsCollectiveGroup(lowering, lowering.groups[group]);
+    if (collective) release_held();
     if (group == commit) {
       lowering.groups_before_commit = static_cast<uint32_t>(ordered.size());
     } else {
       ordered.push_back(std::move(lowering.groups[group]));
     }
     for (uint32_t next : graph.successors[group]) {
-      if (--graph.predecessors[next] == 0) push(next);
+      if (--graph.predecessors[next] > 0) continue;
+      if (collective && next != commit && FillsOnlyOutputs(lowering, lowering.groups[next])) {
+        held.push_back(next);
+      } else {
+        push(next);
+      }
     }
   }
   if (ordered.size() != commit) {

@@ -63,6 +63,12 @@ struct Instruction {
   int32_t fused = -1;    // index into Program::kernels
   int32_t scratch = -1;  // buffer of kind kScratch
   uint32_t node = 0;     // first graph node this came from, for error messages and traces
+  // May go on beside the instructions after it (overlap.h). Collectives run one after the other all
+  // the same, and those before the commit point are complete there.
+  bool overlapped = false;
+  // How many of the program's overlapped instructions, from the first, are complete before this one
+  // begins.
+  uint32_t overlapped_before = 0;
 };
 
 // Bytes a device needs, by cause. The sum is what "fits" is decided on.

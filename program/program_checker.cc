@@ -31,6 +31,7 @@ class Checker {
     if (program_.commit_point > program_.instructions.size()) return Error("commit point");
     for (at_ = 0; at_ < program_.instructions.size(); ++at_) {
       const Instruction& instruction = program_.instructions[at_];
+      MOAI_RETURN_IF_ERROR(CheckOverlap(instruction));
       for (const Operand& input : instruction.inputs) MOAI_RETURN_IF_ERROR(Read(input));
       MOAI_RETURN_IF_ERROR(CheckScratch(instruction));
       for (const Operand& output : instruction.outputs) MOAI_RETURN_IF_ERROR(Write(output));
@@ -129,6 +130,53 @@ class Checker {
       if (overlaps(output)) return Error("scratch lies over an output");
     }
     return absl::OkStatus();
+  }
+
+  // What is on its way is in memory that nobody else touches, and other collectives wait for it.
+  absl::Status CheckOverlap(const Instruction& instruction) {
+    const bool collective = instruction.fused < 0 && IsCollective(instruction.op);
+    if (instruction.overlapped_before > overlapped_.size()) return Error("waits for what is later");
+    if (instruction.overlapped_before < complete_) return Error("completion is taken back");
+    complete_ = instruction.overlapped_before;
+    const bool on_its_way = complete_ < overlapped_.size();
+    if (on_its_way && at_ == program_.commit_point) return Error("commits beside a collective");
+    if (on_its_way && collective && !instruction.overlapped) return Error("two use the links");
+    for (size_t i = complete_; i < overlapped_.size(); ++i) {
+      const Instruction& other = program_.instructions[overlapped_[i]];
+      std::vector<BufferId> theirs = {other.inputs[0].buffer, other.outputs[0].buffer};
+      if (other.scratch >= 0) theirs.push_back(BufferId(other.scratch));
+      for (const Operand& operand : instruction.inputs) {
+        if (Touches(operand.buffer, theirs)) return Error("reads what is on its way");
+      }
+      for (const Operand& operand : instruction.outputs) {
+        if (Touches(operand.buffer, theirs)) return Error("writes what is on its way");
+      }
+      // Overlapped collectives take turns, so that they may share their scratch.
+      if (instruction.scratch >= 0 &&
+          !(instruction.overlapped && instruction.scratch == other.scratch) &&
+          Touches(BufferId(instruction.scratch), theirs)) {
+        return Error("scratch lies over what is on its way");
+      }
+    }
+    if (!instruction.overlapped) return absl::OkStatus();
+    if (!collective) return Error("what overlaps is not a collective");
+    if (!InArena(instruction.inputs[0].buffer) || !InArena(instruction.outputs[0].buffer)) {
+      return Error("overlaps in memory that is not the program's own");
+    }
+    overlapped_.push_back(at_);
+    return absl::OkStatus();
+  }
+
+  bool Touches(BufferId id, absl::Span<const BufferId> others) const {
+    const Buffer& buffer = program_.buffers[id];
+    for (BufferId other_id : others) {
+      const Buffer& other = program_.buffers[other_id];
+      if (InArena(id) && buffer.offset < other.offset + other.bytes &&
+          other.offset < buffer.offset + buffer.bytes) {
+        return true;
+      }
+    }
+    return false;
   }
 
   absl::Status CheckFailure(const Instruction& instruction) {
@@ -236,7 +284,9 @@ class Checker {
   const Program& program_;
   uint32_t at_ = 0;
   Owners owners_;
-  std::set<BufferId> written_;  // of outputs
+  std::vector<uint32_t> overlapped_;  // instructions, as they began
+  uint32_t complete_ = 0;             // how many of those are over
+  std::set<BufferId> written_;        // of outputs
   std::set<uint32_t> written_outputs_;
   std::set<uint32_t> written_slots_;
 };

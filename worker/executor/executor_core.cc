@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<LoadedProgram>> ExecutorCore::MakeProgram(const P
   MOAI_ASSIGN_OR_RETURN(
       Program program, InstantiateProgram(*structure.compiled, part.sizes, types, options_.device));
   return LoadedProgram::Make(std::move(program), options_.make_kernel, options_.device,
-                             options_.peers, part.groups);
+                             options_.peers, part.groups, &background_);
 }
 
 void ExecutorCore::UnloadProgram(uint32_t program) { programs_.erase(program); }

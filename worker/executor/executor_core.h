@@ -24,6 +24,7 @@
 #include "program/compile.h"
 #include "program/device_graph.h"
 #include "program/step_account.h"
+#include "worker/executor/background_kernels.h"
 #include "worker/executor/device_memory.h"
 #include "worker/executor/device_peers.h"
 #include "worker/executor/loaded_program.h"
@@ -213,6 +214,7 @@ class ExecutorCore {
 
   const ExecutorOptions options_;
   DeviceMemory memory_;
+  BackgroundKernels background_;
   // Pointers to objects stay valid until the object is erased.
   absl::node_hash_map<uint64_t, Object> objects_;
   uint64_t slots_erased_ = 1;  // counts erasures of slots: resolved pointers may dangle after one

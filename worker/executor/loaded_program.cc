@@ -29,8 +29,9 @@ LoadedProgram::LoadedProgram(Program program)
 
 absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(
     Program program, KernelFactory make_kernel, const DeviceShape& device, DevicePeers* peers,
-    absl::Span<const DeviceGroup> groups) {
+    absl::Span<const DeviceGroup> groups, BackgroundKernels* background) {
   std::unique_ptr<LoadedProgram> loaded(new LoadedProgram(std::move(program)));
+  loaded->background_ = background;
   MOAI_RETURN_IF_ERROR(loaded->Index());
   const Program& p = loaded->program_;
   loaded->kernels_.reserve(p.instructions.size());
@@ -124,15 +125,38 @@ void LoadedProgram::WriteScalar(size_t scalar, Scalar value) {
   }
 }
 
+void LoadedProgram::RunInstruction(uint32_t index, const KernelArguments& arguments) {
+  const Instruction& instruction = program_.instructions[index];
+  AwaitOverlapped(instruction.overlapped_before);
+  if (instruction.overlapped && background_ != nullptr) {
+    overlapped_.push_back(index);
+    background_->Start(kernels_[index].get(), arguments);
+    return;
+  }
+  kernels_[index]->Run(arguments);
+  if (profile_ != nullptr) profile_->Ran(index);
+}
+
+void LoadedProgram::AwaitOverlapped(size_t count) {
+  if (overlapped_complete_ >= count || background_ == nullptr) return;
+  background_->AwaitAllBut(overlapped_.size() - count);
+  for (; overlapped_complete_ < count; ++overlapped_complete_) {
+    // The first of them gets the wait.
+    if (profile_ != nullptr) profile_->Ran(overlapped_[overlapped_complete_]);
+  }
+}
+
 absl::Status LoadedProgram::RunToCommit(OnError on_error) {
   errors_.Clear();
+  overlapped_.clear();
+  overlapped_complete_ = 0;
   const KernelArguments arguments{addresses_.data(), &errors_};
   if (profile_ != nullptr) profile_->BeginStep();
   for (uint32_t i = 0; i < program_.commit_point; ++i) {
-    kernels_[i]->Run(arguments);
-    if (profile_ != nullptr) profile_->Ran(i);
+    RunInstruction(i, arguments);
     if (on_error == OnError::kStop && errors_.raised()) break;
   }
+  AwaitOverlapped(overlapped_.size());
   if (!errors_.raised()) return absl::OkStatus();
   const uint32_t index =
       std::min<uint32_t>(errors_.instruction(), uint32_t(program_.instructions.size()) - 1);
@@ -144,10 +168,10 @@ absl::Status LoadedProgram::RunToCommit(OnError on_error) {
 void LoadedProgram::RunFromCommit() {
   const KernelArguments arguments{addresses_.data(), &errors_};
   if (profile_ != nullptr) profile_->BeginStep();
-  for (size_t i = program_.commit_point; i < kernels_.size(); ++i) {
-    kernels_[i]->Run(arguments);
-    if (profile_ != nullptr) profile_->Ran(i);
+  for (uint32_t i = program_.commit_point; i < kernels_.size(); ++i) {
+    RunInstruction(i, arguments);
   }
+  AwaitOverlapped(overlapped_.size());
   if (profile_ != nullptr) profile_->EndStep();
 }
 

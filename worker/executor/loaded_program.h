@@ -12,6 +12,7 @@
 #include "program/allocation.h"
 #include "program/device_graph.h"
 #include "program/program.h"
+#include "worker/executor/background_kernels.h"
 #include "worker/executor/device_peers.h"
 #include "worker/executor/step_profile.h"
 #include "worker/kernels/kernel.h"
@@ -28,10 +29,11 @@ enum class OnError {
 class LoadedProgram {
  public:
   // Makes every kernel. The error names the instruction that no kernel takes. Collectives are made
-  // by `peers`, over `groups`.
+  // by `peers`, over `groups`, and overlapped ones run in `background`; both outlive the result.
   static absl::StatusOr<std::unique_ptr<LoadedProgram>> Make(
       Program program, KernelFactory make_kernel, const DeviceShape& device,
-      DevicePeers* peers = nullptr, absl::Span<const DeviceGroup> groups = {});
+      DevicePeers* peers = nullptr, absl::Span<const DeviceGroup> groups = {},
+      BackgroundKernels* background = nullptr);
 
   const Program& program() const { return program_; }
   const StepMemory& memory() const { return memory_; }
@@ -59,6 +61,9 @@ class LoadedProgram {
     for (BufferId buffer : buffers) addresses_[buffer] = address;
   }
   absl::Status Index();
+  void RunInstruction(uint32_t index, const KernelArguments& arguments);
+  // Until the first `count` overlapped instructions of this run are complete.
+  void AwaitOverlapped(size_t count);
 
   Program program_;
   StepMemory memory_;
@@ -71,6 +76,10 @@ class LoadedProgram {
   int64_t scalars_offset_ = 0;
   std::vector<int64_t> feed_offsets_;  // -1 for feeds too large to travel inline
   StepErrors errors_;
+  BackgroundKernels* background_ = nullptr;
+  // Overlapped instructions of this run, as they were started, and how many are complete.
+  std::vector<uint32_t> overlapped_;
+  size_t overlapped_complete_ = 0;
   std::unique_ptr<StepProfile> profile_;  // null unless asked for
 };
 

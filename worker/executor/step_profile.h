@@ -23,7 +23,8 @@ class StepProfile {
   StepProfile& operator=(const StepProfile&) = delete;
 
   void BeginStep();
-  // Everything since the last call, or since BeginStep, was spent on this instruction.
+  // Everything since the last call, or since BeginStep, was spent on this instruction: of one that
+  // goes on beside others, on waiting for it. Once a step for each.
   void Ran(size_t instruction);
   // Writes the file after step 1, 2, 4, 8 and so on, so that a killed process leaves one too.
   void EndStep();
