@@ -46,10 +46,12 @@ absl::StatusOr<const std::byte*> PeerLink::Look(uint32_t peer, int64_t bytes) {
       shared_->mail->Await(position(peer), position(rank_), Deadline());
   if (!letter.ok()) return Break(letter.status(), "the message of", peer);
   if (letter->bytes != bytes) {
-    Release(peer);
-    return shared_->state->Break(absl::InternalError(
+    // First the error: the sender may not take it for read.
+    const absl::Status error = shared_->state->Break(absl::InternalError(
         absl::StrCat("device ", peer, " sent ", letter->bytes, " bytes where device ", rank_,
                      " expects ", bytes, ": their programs do not match")));
+    Release(peer);
+    return error;
   }
   return letter->data;
 }
