@@ -285,6 +285,38 @@ TEST(CompileTest, CollectivesHaveRoomForWhatComesIn) {
   EXPECT_EQ(program.instructions[2].scratch, -1);  // straight to its place
 }
 
+// Gradients of parameters, two in a bucket, made one bucket after the other: while the first is
+// summed, the second is computed.
+TEST(CompileTest, SumsGoOnBesideWhatFollows) {
+  Recorder r;
+  const ValueId x = r.Feed(0, {16, 16});
+  ValueId slots[4], parts[4], y = x;
+  for (uint32_t i = 0; i < 4; i += 2) {
+    slots[i] = r.Slot(i, {16, 16});
+    slots[i + 1] = r.Slot(i + 1, {16, 16});
+    y = r.Node(Op::kMatmul, {y, x}, {0, 0});
+    const auto flat = [&](ValueId v) { return r.Node(Op::kReshape, {v}, {1}, {256}); };
+    const ValueId gradient = r.Node(Op::kMatmul, {y, y}, {0, 0});
+    const ValueId bucket = r.Node(Op::kConcat, {flat(gradient), flat(y)}, {0});
+    const ValueId sum = r.Node(Op::kAllReduce, {bucket}, {0, kSum});
+    for (uint32_t k : {0, 1}) {
+      const ValueId part = r.Node(Op::kSlice, {sum}, {}, {256 * k, 256 * (k + 1), 1});
+      parts[i + k] = r.Node(Op::kReshape, {part}, {2}, {16, 16});
+    }
+  }
+  for (uint32_t i = 0; i < 4; ++i) r.Replace(i, r.Node(Op::kSub, {slots[i], parts[i]}));
+  const Program program = r.Compile();
+  std::vector<Op> ops;
+  for (const Instruction& instruction : program.instructions) ops.push_back(instruction.op);
+  ops.resize(8);
+  EXPECT_EQ(ops, (std::vector<Op>{Op::kMatmul, Op::kMatmul, Op::kConcat, Op::kAllReduce,
+                                  Op::kMatmul, Op::kMatmul, Op::kConcat, Op::kAllReduce}))
+      << Explain(program);
+  EXPECT_TRUE(program.instructions[3].overlapped) << Explain(program);
+  EXPECT_EQ(program.instructions[7].overlapped_before, 0);
+  EXPECT_EQ(program.instructions[8].overlapped_before, 1);
+}
+
 // Devices compile one structure at their own sizes: where an assumption holds for one only, both
 // still meet in the same order.
 TEST(CompileTest, CollectivesKeepTheirOrderOnEveryTemplate) {

@@ -52,6 +52,10 @@ bool FillsOnlyOutputs(const Lowering& lowering, const std::vector<OperationId>& 
   return true;
 }
 
+bool IsCopy(const Lowering& lowering, const std::vector<OperationId>& group) {
+  return group.size() == 1 && lowering.operations[group.front()].op == Op::kInvalid;
+}
+
 bool IsCollectiveGroup(const Lowering& lowering, const std::vector<OperationId>& group) {
   const Op op = lowering.operations[group.front()].op;  // a collective is a group of its own
   return op != Op::kInvalid && IsCollective(op);
@@ -63,22 +67,31 @@ absl::Status OrderGroups(Lowering& lowering) {
   const uint32_t commit = static_cast<uint32_t>(lowering.groups.size());
   GroupGraph graph = BuildGroupGraph(lowering);
 
+  std::vector<bool> updates(commit + 1, false);
+  for (uint32_t group = 0; group < commit; ++group) {
+    updates[group] = FillsOnlyOutputs(lowering, lowering.groups[group]);
+  }
+
   // Lowest key first: the place of the group's last operation as recorded, or at once.
   using Entry = std::pair<uint32_t, uint32_t>;
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
   const auto push = [&](uint32_t group) {
     uint32_t key = 0;
-    if (group != commit && !FillsOnlyOutputs(lowering, lowering.groups[group])) {
-      key = lowering.groups[group].back() + 1;
-    }
+    if (group != commit && !updates[group]) key = lowering.groups[group].back() + 1;
     ready.push({key, group});
   };
   for (uint32_t group = 0; group <= commit; ++group) {
     if (graph.predecessors[group] == 0) push(group);
   }
 
-  // What updates slots with a collective's result comes after the next collective, so that the one
-  // can go on beside what leads to the other (overlap.h).
+  // What only updates slots with a collective's result, or with a copy of a part of it, comes after
+  // the next collective, so that the one can go on beside what leads to the other (overlap.h).
+  const auto can_wait = [&](uint32_t group) {
+    if (group == commit || updates[group]) return group != commit;
+    const std::vector<uint32_t>& after = graph.successors[group];
+    return IsCopy(lowering, lowering.groups[group]) && !after.empty() &&
+           std::all_of(after.begin(), after.end(), [&](uint32_t next) { return updates[next]; });
+  };
   std::vector<uint32_t> held;
   const auto release_held = [&] {
     for (uint32_t group : held) push(group);
@@ -100,7 +113,7 @@ absl::Status OrderGroups(Lowering& lowering) {
     }
     for (uint32_t next : graph.successors[group]) {
       if (--graph.predecessors[next] > 0) continue;
-      if (collective && next != commit && FillsOnlyOutputs(lowering, lowering.groups[next])) {
+      if (collective && can_wait(next)) {
         held.push_back(next);
       } else {
         push(next);
