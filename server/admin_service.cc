@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "scheduler/report/print.h"
+#include "scheduler/report/running_step.h"
 #include "spdlog/spdlog.h"
 #include "wire/random_id.h"
 #include "wire/unary_server.h"
@@ -47,8 +49,13 @@ std::shared_ptr<wire::StreamAcceptor> Serve(
 
 }  // namespace
 
-AdminService::AdminService(const Pool* pool, VirtualDevices* devices, Jobs* jobs, std::string token)
-    : pool_(pool), devices_(devices), jobs_(jobs), token_(std::move(token)) {}
+AdminService::AdminService(const Pool* pool, VirtualDevices* devices, Jobs* jobs, std::string token,
+                           const SearchConstraints& constraints)
+    : pool_(pool),
+      devices_(devices),
+      jobs_(jobs),
+      token_(std::move(token)),
+      constraints_(constraints) {}
 
 wire::StreamServer::Methods AdminService::Methods() {
   const std::string service = "/moai.proto.AdminService/";
@@ -60,6 +67,8 @@ wire::StreamServer::Methods AdminService::Methods() {
       {service + "AddDevice", Serve(&thread_, this, &AdminService::AddDevice)},
       {service + "RemoveDevice", Serve(&thread_, this, &AdminService::RemoveDevice)},
       {service + "SwitchDevice", Serve(&thread_, this, &AdminService::SwitchDevice)},
+      // May take seconds, for which nobody else is to wait.
+      {service + "GetPlanReport", Serve(&reports_, this, &AdminService::GetPlanReport)},
   };
 }
 
@@ -205,6 +214,31 @@ absl::StatusOr<proto::SwitchDeviceReply> AdminService::SwitchDevice(
   MOAI_ASSIGN_OR_RETURN(const std::string identity, Authenticate(request.caller()));
   MOAI_RETURN_IF_ERROR(devices_->SwitchCurrent(identity, request.device()));
   return proto::SwitchDeviceReply();
+}
+
+absl::StatusOr<proto::GetPlanReportReply> AdminService::GetPlanReport(
+    const proto::GetPlanReportRequest& request) {
+  MOAI_ASSIGN_OR_RETURN(const std::string identity, Authenticate(request.caller()));
+  MOAI_ASSIGN_OR_RETURN(const VirtualDevice device, MeantBy(request.caller(), identity));
+  for (const RunningJob& running : jobs_->List()) {
+    const Job& job = running.job;
+    if (job.identity != identity || job.virtual_device != device.id) continue;
+    const std::optional<RunningStep> step = running.record->Get();
+    if (!step.has_value()) {
+      return absl::FailedPreconditionError(absl::StrCat(job.process_name, " on virtual device ",
+                                                        device.id, " has not run a step yet"));
+    }
+    MOAI_ASSIGN_OR_RETURN(const PlanReport report, ReportOf(*step, job.process_name, constraints_));
+    proto::GetPlanReportReply reply;
+    reply.set_job(job.id);
+    reply.set_process_name(job.process_name);
+    reply.set_plan(step->plan);
+    reply.set_text(ReportText(report));
+    reply.set_json(ReportJson(report));
+    return reply;
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("no program runs on virtual device ", device.id));
 }
 
 }  // namespace moai

@@ -1,5 +1,5 @@
-// What moreh-switch-model and moreh-smi ask (proto/admin.proto): looks, and changes what the next
-// sessions run on.
+// What moreh-switch-model, moreh-smi and moai-plan ask (proto/admin.proto): looks, and changes what
+// the next sessions run on.
 #ifndef MOAI_SERVER_ADMIN_SERVICE_H_
 #define MOAI_SERVER_ADMIN_SERVICE_H_
 
@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/admin.pb.h"
+#include "scheduler/planning/search.h"
 #include "scheduler/pool.h"
 #include "server/jobs.h"
 #include "server/thread_pool.h"
@@ -19,8 +20,10 @@ namespace moai {
 // Thread-safe. Requests wait for the disk, so they run on a thread of their own.
 class AdminService {
  public:
-  // `token` is what clients must show; empty: nothing. Everything pointed to outlives this.
-  AdminService(const Pool* pool, VirtualDevices* devices, Jobs* jobs, std::string token);
+  // `token` is what clients must show; empty: nothing. `constraints` are those that sessions are
+  // planned under. Everything pointed to outlives this.
+  AdminService(const Pool* pool, VirtualDevices* devices, Jobs* jobs, std::string token,
+               const SearchConstraints& constraints = {});
 
   // For the server that clients connect to; this outlives it.
   wire::StreamServer::Methods Methods();
@@ -32,6 +35,9 @@ class AdminService {
   absl::StatusOr<proto::AddDeviceReply> AddDevice(const proto::AddDeviceRequest& request);
   absl::StatusOr<proto::RemoveDeviceReply> RemoveDevice(const proto::RemoveDeviceRequest& request);
   absl::StatusOr<proto::SwitchDeviceReply> SwitchDevice(const proto::SwitchDeviceRequest& request);
+  // FailedPrecondition where nothing runs, or nothing has been planned yet.
+  absl::StatusOr<proto::GetPlanReportReply> GetPlanReport(
+      const proto::GetPlanReportRequest& request);
 
  private:
   // The identity of a caller that shows the right token.
@@ -43,7 +49,9 @@ class AdminService {
   VirtualDevices* const devices_;
   Jobs* const jobs_;
   const std::string token_;
+  const SearchConstraints constraints_;
   ThreadPool thread_{1};
+  ThreadPool reports_{1};
 };
 
 }  // namespace moai

@@ -143,7 +143,7 @@ absl::StatusOr<wire::Admission> FrontDoor::Begin(const proto::Hello& hello, prot
     MutexLock lock(mutex_);
     sessions_[session_id] = std::move(entry);
   }
-  jobs_->Add(std::move(job), session->meter(),
+  jobs_->Add(std::move(job), session->meter(), session->record(),
              [weak = std::weak_ptr<wire::ControlSession>(stream)] {
                const auto open = weak.lock();
                if (open == nullptr) return;

@@ -5,10 +5,11 @@
 
 namespace moai {
 
-void Jobs::Add(Job job, std::shared_ptr<const UseMeter> meter, std::function<void()> stop) {
+void Jobs::Add(Job job, std::shared_ptr<const UseMeter> meter,
+               std::shared_ptr<const StepRecord> record, std::function<void()> stop) {
   const uint64_t id = job.id;
   MutexLock lock(mutex_);
-  jobs_[id] = {std::move(job), std::move(meter), std::move(stop)};
+  jobs_[id] = {std::move(job), std::move(meter), std::move(record), std::move(stop)};
 }
 
 void Jobs::Remove(uint64_t id) {
@@ -21,7 +22,8 @@ std::vector<RunningJob> Jobs::List() const {
   const auto now = std::chrono::steady_clock::now();
   MutexLock lock(mutex_);
   std::vector<RunningJob> list;
-  for (const auto& [id, entry] : jobs_) list.push_back({entry.job, entry.meter->Read(now)});
+  for (const auto& [id, entry] : jobs_)
+    list.push_back({entry.job, entry.meter->Read(now), entry.record});
   return list;
 }
 

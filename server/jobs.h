@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "base/mutex.h"
 #include "scheduler/pool.h"
+#include "server/step_record.h"
 #include "server/use_meter.h"
 
 namespace moai {
@@ -33,13 +34,15 @@ struct Job {
 struct RunningJob {
   Job job;
   SessionUse use;
+  std::shared_ptr<const StepRecord> record;
 };
 
 // Thread-safe.
 class Jobs {
  public:
   // `stop` asks the session to end, on any thread; the job is there until Remove.
-  void Add(Job job, std::shared_ptr<const UseMeter> meter, std::function<void()> stop);
+  void Add(Job job, std::shared_ptr<const UseMeter> meter, std::shared_ptr<const StepRecord> record,
+           std::function<void()> stop);
   void Remove(uint64_t id);
 
   // Of all identities, in the order of their ids.
@@ -55,6 +58,7 @@ class Jobs {
   struct Entry {
     Job job;
     std::shared_ptr<const UseMeter> meter;
+    std::shared_ptr<const StepRecord> record;
     std::function<void()> stop;
   };
 

@@ -22,7 +22,7 @@ TEST(JobsTest, KnowWhatRunsWhere) {
   EXPECT_FALSE(jobs.Runs("", 0));
   auto meter = std::make_shared<UseMeter>();
   meter->Note({10, 20}, false, std::chrono::steady_clock::now());
-  jobs.Add(MakeJob(7, 1), meter, [] {});
+  jobs.Add(MakeJob(7, 1), meter, nullptr, [] {});
   EXPECT_TRUE(jobs.Runs("", 1));
   EXPECT_FALSE(jobs.Runs("", 0));
   EXPECT_FALSE(jobs.Runs("ada", 1));
@@ -37,10 +37,10 @@ TEST(JobsTest, StopEndsThoseOfOneDeviceAndWaits) {
   Jobs jobs;
   const auto meter = std::make_shared<UseMeter>();
   std::thread ends;
-  jobs.Add(MakeJob(1, 0), meter, [&] { jobs.Remove(1); });
-  jobs.Add(MakeJob(2, 0), meter, [&] { ends = std::thread([&] { jobs.Remove(2); }); });
-  jobs.Add(MakeJob(3, 1), meter, [] { ADD_FAILURE() << "another device"; });
-  jobs.Add(MakeJob(4, 0, "ada"), meter, [] { ADD_FAILURE() << "another identity"; });
+  jobs.Add(MakeJob(1, 0), meter, nullptr, [&] { jobs.Remove(1); });
+  jobs.Add(MakeJob(2, 0), meter, nullptr, [&] { ends = std::thread([&] { jobs.Remove(2); }); });
+  jobs.Add(MakeJob(3, 1), meter, nullptr, [] { ADD_FAILURE() << "another device"; });
+  jobs.Add(MakeJob(4, 0, "ada"), meter, nullptr, [] { ADD_FAILURE() << "another identity"; });
   EXPECT_THAT(jobs.Stop("", 0, kPatience), ElementsAre(1, 2));
   ends.join();
   EXPECT_THAT(jobs.Stop("", 0, kPatience), IsEmpty());
@@ -48,7 +48,7 @@ TEST(JobsTest, StopEndsThoseOfOneDeviceAndWaits) {
 
 TEST(JobsTest, StopDoesNotClaimWhatDoesNotEnd) {
   Jobs jobs;
-  jobs.Add(MakeJob(1, 0), std::make_shared<UseMeter>(), [] {});
+  jobs.Add(MakeJob(1, 0), std::make_shared<UseMeter>(), nullptr, [] {});
   EXPECT_THAT(jobs.Stop("", 0, std::chrono::milliseconds(1)), IsEmpty());
   EXPECT_TRUE(jobs.Runs("", 0));
 }

@@ -40,25 +40,29 @@ class LoggingPlanner : public Planner {
   const std::unique_ptr<Planner> planner_;
 };
 
-absl::StatusOr<std::unique_ptr<Planner>> MakePlanner(const ServerOptions& options) {
+absl::StatusOr<SearchConstraints> ConstraintsOf(const ServerOptions& options) {
   auto forced = ParseForcedPlan(options.force_plan);
-  if (!forced.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--force_plan: ", forced.status().message()));
-  }
+  if (forced.ok()) return forced;
+  return absl::InvalidArgumentError(absl::StrCat("--force_plan: ", forced.status().message()));
+}
+
+std::unique_ptr<Planner> MakePlanner(const ServerOptions& options,
+                                     const SearchConstraints& constraints) {
   return std::make_unique<LoggingPlanner>(
-      options.replicate ? MakeReplicatingPlanner() : MakeAutoPlanner({.constraints = *forced}));
+      options.replicate ? MakeReplicatingPlanner() : MakeAutoPlanner({.constraints = constraints}));
 }
 
 }  // namespace
 
 class Server::Impl {
  public:
-  Impl(const ServerOptions& options, std::unique_ptr<Store> store, std::unique_ptr<Planner> planner)
+  Impl(const ServerOptions& options, std::unique_ptr<Store> store,
+       const SearchConstraints& constraints)
       : options_(options),
         store_(std::move(store)),
         devices_(&pool_, store_.get(), options.flavors, options.devices_per_session),
-        admin_(&pool_, &devices_, &jobs_, options.client_token),
-        planner_(std::move(planner)),
+        admin_(&pool_, &devices_, &jobs_, options.client_token, constraints),
+        planner_(MakePlanner(options, constraints)),
         planning_(options.planning_threads),
         workers_(&pool_, options.worker_token, std::chrono::seconds(options.worker_lease_seconds)),
         front_door_(&pool_, &devices_, planner_.get(), &planning_, &workers_, &jobs_,
@@ -114,8 +118,8 @@ Server::~Server() = default;
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
   MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.state_file));
-  MOAI_ASSIGN_OR_RETURN(std::unique_ptr<Planner> planner, MakePlanner(options));
-  auto impl = std::make_unique<Impl>(options, std::move(store), std::move(planner));
+  MOAI_ASSIGN_OR_RETURN(const SearchConstraints constraints, ConstraintsOf(options));
+  auto impl = std::make_unique<Impl>(options, std::move(store), constraints);
   MOAI_RETURN_IF_ERROR(impl->ListenForWorkers());
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

@@ -24,8 +24,9 @@ Session::Session(std::string label, SessionSettings settings, Planner* planner,
     : label_(std::move(label)),
       planning_(planning),
       ended_callback_(std::move(ended)),
+      planner_(planner),
       executors_(std::max<size_t>(1, settings.executors.size())),
-      core_(std::move(settings), planner, &executors_, &client_) {}
+      core_(std::move(settings), &planner_, &executors_, &client_) {}
 
 void Session::SetClient(std::shared_ptr<wire::ControlSession> client) {
   MutexLock lock(mutex_);

@@ -14,6 +14,7 @@
 #include "proto/session.pb.h"
 #include "proto/worker.pb.h"
 #include "server/session_core.h"
+#include "server/step_record.h"
 #include "server/thread_pool.h"
 #include "server/use_meter.h"
 #include "wire/control_server.h"
@@ -38,8 +39,9 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   // The client's stream; before any message comes.
   void SetClient(std::shared_ptr<wire::ControlSession> client);
   const std::string& label() const { return label_; }
-  // What the session uses, for people; outlives it.
+  // What the session uses, and the step that it runs, for people; both outlive it.
   std::shared_ptr<const UseMeter> meter() const { return meter_; }
+  std::shared_ptr<const StepRecord> record() const { return planner_.record(); }
 
   // From the client's stream.
   absl::Status OnMessage(absl::string_view message) override;
@@ -109,6 +111,7 @@ class Session : public wire::ControlHandler, public std::enable_shared_from_this
   ThreadPool* const planning_;
   const std::function<void()> ended_callback_;
   const std::shared_ptr<UseMeter> meter_ = std::make_shared<UseMeter>();
+  RecordingPlanner planner_;
   Mutex mutex_;
   ToExecutors executors_ ABSL_GUARDED_BY(mutex_);
   ToClient client_ ABSL_GUARDED_BY(mutex_);

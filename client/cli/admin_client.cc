@@ -11,8 +11,8 @@
 namespace moai {
 namespace {
 
-// The server gives a reset ten seconds.
-constexpr std::chrono::seconds kTimeout(20);
+// A step of a large model on many devices is planned in that time, on a busy server.
+constexpr std::chrono::seconds kPlanningTimeout(300);
 
 }  // namespace
 
@@ -30,11 +30,12 @@ absl::StatusOr<AdminClient> AdminClient::FromEnvironment() {
 }
 
 template <typename Reply, typename Request>
-absl::StatusOr<Reply> AdminClient::Call(absl::string_view method, Request request) const {
+absl::StatusOr<Reply> AdminClient::Call(absl::string_view method, Request request,
+                                        std::chrono::seconds timeout) const {
   *request.mutable_caller() = caller_;
   const absl::StatusOr<std::string> answer =
       wire::CallUnary(server_, absl::StrCat("/moai.proto.AdminService/", method),
-                      request.SerializeAsString(), kTimeout);
+                      request.SerializeAsString(), timeout);
   if (absl::IsUnavailable(answer.status()) || absl::IsDeadlineExceeded(answer.status())) {
     return absl::UnavailableError(
         absl::StrCat("Cannot connect to the server at ", server_, " (", answer.status().message(),
@@ -86,6 +87,11 @@ absl::Status AdminClient::SwitchDevice(uint32_t device) {
   proto::SwitchDeviceRequest request;
   request.set_device(device);
   return Call<proto::SwitchDeviceReply>("SwitchDevice", std::move(request)).status();
+}
+
+absl::StatusOr<proto::GetPlanReportReply> AdminClient::GetPlanReport() {
+  return Call<proto::GetPlanReportReply>("GetPlanReport", proto::GetPlanReportRequest(),
+                                         kPlanningTimeout);
 }
 
 int ExitCode(const absl::Status& status) {

@@ -2,6 +2,7 @@
 #ifndef MOAI_CLIENT_CLI_ADMIN_CLIENT_H_
 #define MOAI_CLIENT_CLI_ADMIN_CLIENT_H_
 
+#include <chrono>
 #include <string>
 
 #include "absl/status/status.h"
@@ -33,13 +34,18 @@ class AdminClient {
   absl::StatusOr<proto::AddDeviceReply> AddDevice(const std::string& flavor);
   absl::Status RemoveDevice(uint32_t device);
   absl::Status SwitchDevice(uint32_t device);
+  absl::StatusOr<proto::GetPlanReportReply> GetPlanReport();
 
  private:
   AdminClient(std::string server, proto::Caller caller)
       : server_(std::move(server)), caller_(std::move(caller)) {}
 
+  // The server gives a reset ten seconds.
+  static constexpr std::chrono::seconds kTimeout{20};
+
   template <typename Reply, typename Request>
-  absl::StatusOr<Reply> Call(absl::string_view method, Request request) const;
+  absl::StatusOr<Reply> Call(absl::string_view method, Request request,
+                             std::chrono::seconds timeout = kTimeout) const;
 
   std::string server_;
   proto::Caller caller_;

@@ -35,6 +35,12 @@ int64_t BucketBytes(const PlanRequest& request) {
   return std::min(kMostBucketBytes, state / kBucketsOfState);
 }
 
+int64_t LeastMemory(absl::Span<const DeviceProfile> devices) {
+  int64_t least = devices[0].memory_bytes;
+  for (const DeviceProfile& device : devices) least = std::min(least, device.memory_bytes);
+  return least;
+}
+
 // How many candidates are compiled before a plan is refused.
 constexpr size_t kMostCompiled = 12;
 
@@ -61,18 +67,8 @@ class AutoPlanner : public Planner {
   absl::StatusOr<std::shared_ptr<const Plan>> MakePlan(const PlanRequest& request) override {
     if (request.devices.empty()) return absl::InvalidArgumentError("a session without devices");
     const Cluster cluster = LocalCluster(request.devices);
-    SearchRequest search{.graph = request.graph.get(),
-                         .sizes = request.sizes,
-                         .types = request.types,
-                         .cluster = &cluster,
-                         .devices = int64_t(request.devices.size()),
-                         .memory_bytes = LeastMemory(request.devices),
-                         .other_bytes = request.other_bytes,
-                         .overlap = options_.overlap,
-                         .bucket_bytes = BucketBytes(request),
-                         .most_nodes = int64_t{kMaxNodes},
-                         .most_stages = int64_t(request.devices.size()),
-                         .constraints = options_.constraints};
+    SearchRequest search = SessionSearch(request, cluster);
+    search.constraints = options_.constraints;
     const bool free =
         options_.constraints.micro_batches <= 1 && options_.constraints.recompute <= 0;
     if (request.devices.size() == 1 && free) {
@@ -88,12 +84,6 @@ class AutoPlanner : public Planner {
   }
 
  private:
-  static int64_t LeastMemory(absl::Span<const DeviceProfile> devices) {
-    int64_t least = devices[0].memory_bytes;
-    for (const DeviceProfile& device : devices) least = std::min(least, device.memory_bytes);
-    return least;
-  }
-
   static StateSharding StateOf(const Candidate& candidate) {
     StateSharding state = StateSharding::kNone;
     for (const AxisPolicy& axis : candidate.axes) state = std::max(state, axis.state);
@@ -342,6 +332,20 @@ class AutoPlanner : public Planner {
 };
 
 }  // namespace
+
+SearchRequest SessionSearch(const PlanRequest& request, const Cluster& cluster) {
+  return {.graph = request.graph.get(),
+          .sizes = request.sizes,
+          .types = request.types,
+          .cluster = &cluster,
+          .devices = int64_t(request.devices.size()),
+          .memory_bytes = LeastMemory(request.devices),
+          .other_bytes = request.other_bytes,
+          .overlap = false,  // estimated as one thing after the other
+          .bucket_bytes = BucketBytes(request),
+          .most_nodes = int64_t{kMaxNodes},
+          .most_stages = int64_t(request.devices.size())};
+}
 
 std::unique_ptr<Planner> MakeAutoPlanner(const AutoPlannerOptions& options) {
   return std::make_unique<AutoPlanner>(options);

@@ -14,9 +14,11 @@ namespace moai {
 struct AutoPlannerOptions {
   // What is fixed for every graph with heavy nodes: for tests and experiments.
   SearchConstraints constraints;
-  // Whether executors run collectives beside kernels.
-  bool overlap = false;
 };
+
+// What a session's step is searched with, but for constraints. The result points to what the request
+// points to, and to `cluster`: LocalCluster of the request's devices.
+SearchRequest SessionSearch(const PlanRequest& request, const Cluster& cluster);
 
 // Thread-safe.
 std::unique_ptr<Planner> MakeAutoPlanner(const AutoPlannerOptions& options = {});

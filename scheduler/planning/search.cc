@@ -74,6 +74,7 @@ std::vector<SearchSpace::RoleList> SearchSpace::GrowLists(const GraphFacts& fact
   for (RoleId seed : seeds) {
     for (const bool tensor : {false, true}) {
       if (tensor && (data || facts.roles()[seed].in_feeds)) continue;
+      if (!tensor && !data && request_.constraints.tensor) continue;
       const RoleList list = GrowRoles(facts, seed, tensor, /*least_extent=*/2);
       add(list);
       if (data) continue;

@@ -41,6 +41,9 @@ struct SearchConstraints {
   // What the model axis splits of that which comes with each step: 0, nothing (tensor
   // parallelism); 1, light nodes (sequence parallelism); 2, heavy ones too (context parallelism).
   int sequence = -1;
+  // The model axis splits heavy nodes by what does not come with each step alone (tensor
+  // parallelism, whatever it does to light nodes).
+  bool tensor = false;
   // Whether the model axis splits first what has weights of its own at each position (expert
   // parallelism): 0 or 1.
   int experts = -1;

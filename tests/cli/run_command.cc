@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
@@ -35,7 +36,9 @@ CommandResult RunCommand(const std::string& command,
   std::ofstream(in) << input;
   std::string line = "env --unset=MOAI_SERVER --unset=MOAI_TOKEN --unset=MOREH_VISIBLE_DEVICE";
   for (const auto& [name, value] : environment) absl::StrAppend(&line, " ", name, "='", value, "'");
-  absl::StrAppend(&line, " client/cli/", command, " <'", in, "' >'", out, "' 2>'", errors, "'");
+  const bool plans = absl::StartsWith(command, "moai-plan");
+  absl::StrAppend(&line, plans ? " tools/plan/" : " client/cli/", command, " <'", in, "' >'", out,
+                  "' 2>'", errors, "'");
   const int status = std::system(line.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, ReadAll(out), ReadAll(errors)};
 }

@@ -9,9 +9,11 @@
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
 #include "absl/strings/str_cat.h"
+#include "client/cli/admin_client.h"
+#include "proto/admin.pb.h"
+#include "scheduler/report/print.h"
+#include "scheduler/report/report.h"
 #include "tools/plan/options.h"
-#include "tools/plan/print.h"
-#include "tools/plan/report.h"
 #include "tools/plan/timeline.h"
 
 ABSL_FLAG(std::string, cluster, "", "a cluster file (scheduler/cost/README.md has the format)");
@@ -21,6 +23,9 @@ ABSL_FLAG(int64_t, batch, 0, "samples a step of a built-in model; 0: one a devic
 ABSL_FLAG(int64_t, sequence, 0, "tokens a sample of a built-in model; 0: the model's own");
 ABSL_FLAG(std::string, dtype, "bf16", "of a built-in model's products: bf16, f16 or f32");
 ABSL_FLAG(bool, json, false, "print JSON");
+ABSL_FLAG(bool, running, false,
+          "report on the program that runs on the virtual device of MOAI_SERVER, MOAI_TOKEN and "
+          "MOREH_VISIBLE_DEVICE, in place of a model");
 ABSL_FLAG(bool, flavors, false, "one row for each of 1, 2, 4 ... devices");
 ABSL_FLAG(std::string, force, "",
           "cost a stated plan beside the chosen one: "
@@ -52,6 +57,21 @@ int Flavors(const PlanningInput& input, const ReportOptions& options) {
     if (row.plan.has_value() && row.plan->fits) return kPlanned;
   }
   return kNothingFits;
+}
+
+// The server plans the step again, and says it in the same words.
+int RunningProgram() {
+  absl::StatusOr<AdminClient> server = AdminClient::FromEnvironment();
+  if (!server.ok()) return Fail(server.status());
+  const absl::StatusOr<proto::GetPlanReportReply> reply = server->GetPlanReport();
+  if (!reply.ok()) return Fail(reply.status());
+  if (absl::GetFlag(FLAGS_json)) {
+    Print(reply->json());
+    return kPlanned;
+  }
+  Print(absl::StrCat("job ", reply->job(), ", ", reply->process_name(), ", runs by\n  ",
+                     reply->plan(), "\n\n", reply->text()));
+  return kPlanned;
 }
 
 int Run(const std::string& model) {
@@ -103,9 +123,11 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(
       "plans a training step without a cluster\n"
       "  moai-plan MODEL|FILE --gpu=H100 --devices=64\n"
-      "  moai-plan MODEL|FILE --cluster=FILE [--devices=N]");
+      "  moai-plan MODEL|FILE --cluster=FILE [--devices=N]\n"
+      "  moai-plan --running");
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
-  if (rest.size() != 2) {
+  if (absl::GetFlag(FLAGS_running) && rest.size() == 1) return moai::RunningProgram();
+  if (rest.size() != 2 || absl::GetFlag(FLAGS_running)) {
     std::fprintf(stderr, "moai-plan: name one model or file; moai-plan --help says more\n");
     return 2;
   }

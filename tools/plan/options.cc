@@ -51,6 +51,8 @@ absl::Status ShareModelAxis(Stated& stated, SearchConstraints& constraints) {
   } else if (stated.ep > 1) {
     constraints.experts = 1;
     stated.tp = stated.ep;
+  } else {
+    constraints.tensor = stated.tp > 1;
   }
   return absl::OkStatus();
 }

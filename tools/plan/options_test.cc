@@ -30,6 +30,7 @@ TEST(ParseForce, ReadsEveryKey) {
 TEST(ParseForce, WhatIsLeftOutIsFree) {
   const absl::StatusOr<SearchConstraints> parsed = ParseForce("tp=2", 8, 64);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->tensor);
   EXPECT_EQ(parsed->data, 0);
   EXPECT_EQ(parsed->stages, 0);
   EXPECT_EQ(parsed->state, -1);

@@ -9,8 +9,9 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "scheduler/cost/gpu_types.h"
-#include "tools/plan/print.h"
-#include "tools/plan/report.h"
+#include "scheduler/report/print.h"
+#include "scheduler/report/report.h"
+#include "tools/plan/options.h"
 #include "tools/plan/timeline.h"
 
 namespace moai {
@@ -120,6 +121,25 @@ class Planned : public testing::Test {
     return *std::move(input);
   }
 };
+
+// However much faster it would be to split samples along that axis too.
+TEST_F(Planned, TensorParallelismSplitsTensors) {
+  const PlanningInput input = TinyInput(4);
+  const absl::StatusOr<SearchConstraints> forced = ParseForce("tp=4,recompute=none", 4, 8);
+  ASSERT_TRUE(forced.ok()) << forced.status();
+  const absl::StatusOr<PlannedStep> planned = PlanStep(input, {.devices = 4}, *forced);
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  for (const EvaluatedCandidate& evaluated : planned->result.candidates) {
+    const std::vector<AxisPolicy>& axes = evaluated.candidate.axes;
+    ASSERT_EQ(axes.size(), 1);
+    const auto& facts = planned->space.facts(RecomputeMode::kNone);
+    // Nothing of the step's data, but perhaps the last, for light nodes.
+    for (size_t i = 0; i + 1 < std::max<size_t>(2, axes[0].roles.size()); ++i) {
+      EXPECT_FALSE(facts.roles()[axes[0].roles.at(i)].in_feeds)
+          << planned->space.Describe(evaluated.candidate);
+    }
+  }
+}
 
 TEST_F(Planned, FiguresAgreeWithEachOther) {
   const PlanningInput input = TinyInput(4);

@@ -1,6 +1,7 @@
-// What moai-plan says about one model on one cluster: plain data, made from the search's result.
-#ifndef MOAI_TOOLS_PLAN_REPORT_H_
-#define MOAI_TOOLS_PLAN_REPORT_H_
+// What is said about the plan of one step on one cluster: plain data, made from the search's
+// result.
+#ifndef MOAI_SCHEDULER_REPORT_REPORT_H_
+#define MOAI_SCHEDULER_REPORT_REPORT_H_
 
 #include <cstdint>
 #include <optional>
@@ -75,6 +76,11 @@ struct ReportOptions {
   int64_t devices = 1;
   int64_t most_stages = 64;
   size_t most_lines = 5;  // of `slower` and of `too_large`
+  // SearchRequest's, of the same names.
+  bool overlap = true;
+  int64_t other_bytes = 0;
+  int64_t bucket_bytes = 0;
+  int64_t most_nodes = 0;
 };
 
 // What is planned, and what a request points to. Outlives every SearchSpace made of it.
@@ -116,4 +122,4 @@ std::vector<FlavorRow> CompareFlavors(const PlanningInput& input, const ReportOp
 
 }  // namespace moai
 
-#endif  // MOAI_TOOLS_PLAN_REPORT_H_
+#endif  // MOAI_SCHEDULER_REPORT_REPORT_H_

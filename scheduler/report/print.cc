@@ -1,4 +1,4 @@
-#include "tools/plan/print.h"
+#include "scheduler/report/print.h"
 
 #include <algorithm>
 
@@ -11,8 +11,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string GiB(int64_t bytes) {
-  return absl::StrFormat("%.2f GiB", double(bytes) / double(int64_t{1} << 30));
+// GiB, but MiB of what would hardly show.
+std::string Size(int64_t bytes) {
+  const double gib = double(bytes) / double(int64_t{1} << 30);
+  return bytes == 0 || gib >= 0.1 ? absl::StrFormat("%.2f GiB", gib)
+                                  : absl::StrFormat("%.2f MiB", gib * 1024);
 }
 
 std::string Seconds(double seconds) {
@@ -45,15 +48,15 @@ void AppendSummary(const PlanSummary& plan, int64_t devices, std::string& out) {
                         Seconds(plan.cost.communication), Seconds(plan.cost.exposed));
   absl::StrAppendFormat(&out, "  %.0f %s/s, %.0f a device; MFU %.1f %%\n", ThroughputOf(plan),
                         UnitOf(plan), ThroughputOf(plan) / double(devices), plan.mfu * 100);
-  absl::StrAppend(&out, "  memory of a device: ", GiB(plan.memory.total()), " (parameters ",
-                  GiB(plan.memory.parameters), ", optimizer state ", GiB(plan.memory.optimizer),
-                  ", other state ", GiB(plan.memory.other_state), ", gradients and activations ",
-                  GiB(plan.memory.working), ")\n");
+  absl::StrAppend(&out, "  memory of a device: ", Size(plan.memory.total()), " (parameters ",
+                  Size(plan.memory.parameters), ", optimizer state ", Size(plan.memory.optimizer),
+                  ", other state ", Size(plan.memory.other_state), ", gradients and activations ",
+                  Size(plan.memory.working), ")\n");
 }
 
 void AppendLines(absl::Span<const PlanLine> lines, std::string& out) {
   for (const PlanLine& line : lines) {
-    absl::StrAppendFormat(&out, "  %11s  %12s  %s\n", Seconds(line.seconds), GiB(line.bytes),
+    absl::StrAppendFormat(&out, "  %11s  %12s  %s\n", Seconds(line.seconds), Size(line.bytes),
                           line.description);
   }
 }
@@ -107,11 +110,13 @@ std::string Dump(const Json& json) {
 
 std::string ReportText(const PlanReport& report) {
   std::string out;
-  absl::StrAppendFormat(&out, "%s: %.2f billion parameters, %d samples a step", report.model,
-                        double(report.parameters) / 1e9, report.samples);
+  const bool billions = report.parameters >= 100'000'000;
+  absl::StrAppendFormat(&out, "%s: %.2f %s parameters, %d samples a step", report.model,
+                        double(report.parameters) / (billions ? 1e9 : 1e6),
+                        billions ? "billion" : "million", report.samples);
   if (report.tokens > 0) absl::StrAppend(&out, ", ", report.tokens, " tokens");
   absl::StrAppend(&out, "\n", report.devices, " devices of ", report.cluster, ", ",
-                  GiB(report.device_bytes), " each\n\n");
+                  Size(report.device_bytes), " each\n\n");
   absl::StrAppend(&out, report.chosen.fits ? "chosen\n" : "NOTHING FITS; the smallest plan is\n");
   AppendSummary(report.chosen, report.devices, out);
   const double gap = report.chosen.cost.seconds / report.bound.seconds - 1;
@@ -176,7 +181,7 @@ std::string FlavorsText(absl::Span<const FlavorRow> rows) {
       continue;
     }
     const PlanSummary& plan = *row.plan;
-    const std::string memory = GiB(plan.memory.total());
+    const std::string memory = Size(plan.memory.total());
     if (!plan.fits) {
       absl::StrAppendFormat(&out, "%8d  %4s  %10s  %13s  %13s  %12s  the smallest: %s\n",
                             row.devices, "no", "-", "-", "-", memory, plan.description);

@@ -1,12 +1,12 @@
 // Reports as text for people, and as JSON.
-#ifndef MOAI_TOOLS_PLAN_PRINT_H_
-#define MOAI_TOOLS_PLAN_PRINT_H_
+#ifndef MOAI_SCHEDULER_REPORT_PRINT_H_
+#define MOAI_SCHEDULER_REPORT_PRINT_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/types/span.h"
-#include "tools/plan/report.h"
+#include "scheduler/report/report.h"
 
 namespace moai {
 
@@ -20,4 +20,4 @@ std::string FlavorsJson(absl::Span<const FlavorRow> rows);
 
 }  // namespace moai
 
-#endif  // MOAI_TOOLS_PLAN_PRINT_H_
+#endif  // MOAI_SCHEDULER_REPORT_PRINT_H_

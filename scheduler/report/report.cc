@@ -1,4 +1,4 @@
-#include "tools/plan/report.h"
+#include "scheduler/report/report.h"
 
 #include <algorithm>
 #include <chrono>
@@ -119,6 +119,10 @@ SearchRequest PlanningInput::RequestFor(const ReportOptions& options) const {
           .cluster = &cluster,
           .devices = options.devices,
           .memory_bytes = int64_t(cluster.device.memory_bytes),
+          .other_bytes = options.other_bytes,
+          .overlap = options.overlap,
+          .bucket_bytes = options.bucket_bytes,
+          .most_nodes = options.most_nodes,
           .most_stages = std::min(options.most_stages, options.devices)};
 }
 
