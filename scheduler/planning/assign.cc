@@ -38,7 +38,6 @@ class Assigner {
     for (const Output& output : graph_.outputs) {
       if (output.kind == OutputKind::kSlot) written_[output.value] = true;
     }
-    FindSummed();
   }
 
   AxisAssignment Run() {
@@ -50,22 +49,6 @@ class Assigner {
 
  private:
   using Versions = absl::InlinedVector<AxisPlacement, 2>;
-
-  // Values of which a node takes no terms.
-  void FindSummed() {
-    summed_.assign(graph_.values.size(), false);
-    for (const Output& output : graph_.outputs) summed_[output.value] = true;
-    for (uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      for (size_t k = 0; k < node.inputs.size(); ++k) {
-        const auto takes_terms = [&](const NodeStrategy& strategy) {
-          return strategy.inputs[k].kind == PlacementKind::kPartial;
-        };
-        const absl::Span<const NodeStrategy> all = facts_.strategies(i);
-        if (std::none_of(all.begin(), all.end(), takes_terms)) summed_[node.inputs[k]] = true;
-      }
-    }
-  }
 
   void PlaceInputs() {
     for (const Input& input : graph_.inputs) {
@@ -209,7 +192,8 @@ class Assigner {
   // then needs no sum of its own.
   bool PassesWhatIsSummed(const Node& node, const NodeStrategy& strategy) const {
     for (size_t i = 0; i < node.inputs.size(); ++i) {
-      if (strategy.inputs[i].kind == PlacementKind::kPartial && summed_[node.inputs[i]]) return true;
+      const bool terms = strategy.inputs[i].kind == PlacementKind::kPartial;
+      if (terms && facts_.needs_sum(node.inputs[i])) return true;
     }
     return false;
   }
@@ -349,7 +333,6 @@ class Assigner {
   std::vector<bool> written_;       // by value: becomes the content of a slot
   std::vector<bool> from_feeds_;    // by value: made by light nodes from what comes with the step
   std::vector<bool> scalar_;        // by value: a scalar of the step
-  std::vector<bool> summed_;        // by value: somebody needs it, not its terms
   std::vector<bool> state_split_;   // by value: parameters in parts (ZeRO 3), or made of them alone
   AxisAssignment result_;
 };

@@ -39,12 +39,28 @@ absl::StatusOr<GraphFacts> GraphFacts::Make(const Graph& graph, absl::Span<const
   }
   facts.turn_ = FindForwardPass(graph, types).turn;
   facts.MarkUpdates();
+  facts.FindSums();
   facts.FindRoles();
   return facts;
 }
 
 bool GraphFacts::creates(uint32_t node) const {
   return Entry(graph_->nodes[node].op).op_class == OpClass::kCreate;
+}
+
+void GraphFacts::FindSums() {
+  needs_sum_.assign(graph_->values.size(), false);
+  for (const Output& output : graph_->outputs) needs_sum_[output.value] = true;
+  for (uint32_t i = 0; i < graph_->nodes.size(); ++i) {
+    const Node& node = graph_->nodes[i];
+    for (size_t k = 0; k < node.inputs.size(); ++k) {
+      const auto takes_terms = [&](const NodeStrategy& strategy) {
+        return strategy.inputs[k].kind == PlacementKind::kPartial;
+      };
+      const std::vector<NodeStrategy>& all = strategies_[i];
+      if (std::none_of(all.begin(), all.end(), takes_terms)) needs_sum_[node.inputs[k]] = true;
+    }
+  }
 }
 
 void GraphFacts::MarkUpdates() {

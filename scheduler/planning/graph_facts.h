@@ -48,6 +48,8 @@ class GraphFacts {
   bool heavy(uint32_t node) const { return heavy_[node]; }
   // Writes a slot, or feeds only nodes that do: an optimizer's update.
   bool update(uint32_t node) const { return update_[node]; }
+  // Of a value: a node takes no terms of it that are still to be summed, or it is an output.
+  bool needs_sum(ValueId value) const { return needs_sum_[value]; }
   // Makes elements from nothing but their position.
   bool creates(uint32_t node) const;
 
@@ -62,6 +64,7 @@ class GraphFacts {
 
  private:
   void MarkUpdates();
+  void FindSums();
   void FindRoles();
 
   const Graph* graph_ = nullptr;
@@ -73,6 +76,7 @@ class GraphFacts {
   double total_flops_ = 0;
   std::vector<bool> heavy_;
   std::vector<bool> update_;
+  std::vector<bool> needs_sum_;  // by value
   std::vector<int> replaced_;
   uint32_t turn_ = 0;
   std::vector<Role> roles_;
