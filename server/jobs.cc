@@ -22,8 +22,9 @@ std::vector<RunningJob> Jobs::List() const {
   const auto now = std::chrono::steady_clock::now();
   MutexLock lock(mutex_);
   std::vector<RunningJob> list;
-  for (const auto& [id, entry] : jobs_)
+  for (const auto& [id, entry] : jobs_) {
     list.push_back({entry.job, entry.meter->Read(now), entry.record});
+  }
   return list;
 }
 

@@ -119,10 +119,6 @@ SearchRequest PlanningInput::RequestFor(const ReportOptions& options) const {
           .cluster = &cluster,
           .devices = options.devices,
           .memory_bytes = int64_t(cluster.device.memory_bytes),
-          .other_bytes = options.other_bytes,
-          .overlap = options.overlap,
-          .bucket_bytes = options.bucket_bytes,
-          .most_nodes = options.most_nodes,
           .most_stages = std::min(options.most_stages, options.devices)};
 }
 
@@ -139,11 +135,15 @@ absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOpt
                                                    input.cluster.device_count(),
                                                    " devices: cannot plan for ", options.devices));
   }
-  const auto start = std::chrono::steady_clock::now();
-  const std::clock_t processor_start = std::clock();
   SearchRequest request = input.RequestFor(options);
   request.constraints = constraints;
   request.most_stages = std::max(request.most_stages, constraints.stages);
+  return PlanStep(request);
+}
+
+absl::StatusOr<PlannedStep> PlanStep(const SearchRequest& request) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t processor_start = std::clock();
   MOAI_ASSIGN_OR_RETURN(SearchSpace space, SearchSpace::Make(request));
   MOAI_ASSIGN_OR_RETURN(SearchResult result, space.Search());
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

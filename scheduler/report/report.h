@@ -76,11 +76,6 @@ struct ReportOptions {
   int64_t devices = 1;
   int64_t most_stages = 64;
   size_t most_lines = 5;  // of `slower` and of `too_large`
-  // SearchRequest's, of the same names.
-  bool overlap = true;
-  int64_t other_bytes = 0;
-  int64_t bucket_bytes = 0;
-  int64_t most_nodes = 0;
 };
 
 // What is planned, and what a request points to. Outlives every SearchSpace made of it.
@@ -105,6 +100,8 @@ struct PlannedStep {
 // constraints. The input outlives the result.
 absl::StatusOr<PlannedStep> PlanStep(const PlanningInput& input, const ReportOptions& options,
                                      const SearchConstraints& constraints = {});
+// The same for a request as it is; what it points to outlives the result.
+absl::StatusOr<PlannedStep> PlanStep(const SearchRequest& request);
 
 // Where nothing fits the smallest plan is the chosen one, with `fits` false. `stated`: a search
 // under constraints, or why it found nothing; null where nobody stated any.

@@ -1,10 +1,7 @@
 #include "scheduler/report/running_step.h"
 
-#include <utility>
-
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "graph/infer.h"
 #include "scheduler/planning/auto_planner.h"
 #include "scheduler/planning/forward_pass.h"
 #include "scheduler/planning/local_cluster.h"
@@ -51,30 +48,23 @@ void DescribeFeeds(const Graph& graph, const std::vector<TensorType>& types, Cap
 absl::StatusOr<PlanReport> ReportOf(const RunningStep& running, const std::string& name,
                                     const SearchConstraints& constraints) {
   if (running.devices.empty()) return absl::InvalidArgumentError("a session without devices");
-  CapturedStep step{.name = name, .graph = running.graph, .sizes = running.sizes};
-  MOAI_ASSIGN_OR_RETURN(const std::vector<TensorType> types,
-                        InferGraph(*running.graph, running.sizes));
-  DescribeSlots(*running.graph, types, step);
-  DescribeFeeds(*running.graph, types, step);
-  Cluster cluster = LocalCluster(running.devices);
-  const SearchRequest search = SessionSearch({.graph = running.graph,
-                                              .sizes = running.sizes,
-                                              .types = types,
-                                              .devices = running.devices,
-                                              .other_bytes = running.other_bytes,
-                                              .buckets = running.buckets},
-                                             cluster);
-  cluster.device.memory_bytes = double(search.memory_bytes);
-  MOAI_ASSIGN_OR_RETURN(const PlanningInput input,
-                        MakePlanningInput(std::move(step), std::move(cluster)));
-  const ReportOptions options{.devices = search.devices,
-                              .most_stages = search.most_stages,
-                              .overlap = search.overlap,
-                              .other_bytes = search.other_bytes,
-                              .bucket_bytes = search.bucket_bytes,
-                              .most_nodes = search.most_nodes};
-  MOAI_ASSIGN_OR_RETURN(const PlannedStep planned, PlanStep(input, options, constraints));
-  return MakeReport(input, options, planned);
+  MOAI_ASSIGN_OR_RETURN(
+      PlanningInput input,
+      MakePlanningInput({.name = name, .graph = running.graph, .sizes = running.sizes},
+                        LocalCluster(running.devices)));
+  DescribeSlots(*running.graph, input.types, input.step);
+  DescribeFeeds(*running.graph, input.types, input.step);
+  SearchRequest search = SessionSearch({.graph = running.graph,
+                                        .sizes = running.sizes,
+                                        .types = input.types,
+                                        .devices = running.devices,
+                                        .other_bytes = running.other_bytes,
+                                        .buckets = running.buckets},
+                                       input.cluster);
+  search.constraints = constraints;
+  input.cluster.device.memory_bytes = double(search.memory_bytes);
+  MOAI_ASSIGN_OR_RETURN(const PlannedStep planned, PlanStep(search));
+  return MakeReport(input, {.devices = search.devices}, planned);
 }
 
 }  // namespace moai
