@@ -341,7 +341,7 @@ SearchRequest SessionSearch(const PlanRequest& request, const Cluster& cluster) 
           .devices = int64_t(request.devices.size()),
           .memory_bytes = LeastMemory(request.devices),
           .other_bytes = request.other_bytes,
-          .overlap = false,  // estimated as one thing after the other
+          .overlap = Overlap::kSums,  // program/overlap.h
           .bucket_bytes = BucketBytes(request),
           .most_nodes = int64_t{kMaxNodes},
           .most_stages = int64_t(request.devices.size())};

@@ -28,9 +28,15 @@ struct StepCost {
   int64_t total_bytes() const { return state + temporaries; }
 };
 
+// Which collectives go on beside kernels that do not need their results.
+enum class Overlap {
+  kNone,  // one thread does both
+  kSums,  // all_reduce; any other waits for those, and kernels wait for it
+  kAll,
+};
+
 struct EvaluateOptions {
-  // Collectives run beside kernels. False: one thread does both.
-  bool overlap = true;
+  Overlap overlap = Overlap::kAll;
   // How many micro-batches a sample stands for.
   int64_t micro_batches = 1;
   // Chunks of each pipeline stage.

@@ -2,22 +2,26 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "graph/builder.h"
 #include "scheduler/cost/gpu_types.h"
 
 namespace moai {
 namespace {
 
-// A part as it stands, on a device of its own.
-StepCost CostOf(CapturedGraph captured) {
+// A part as it stands. Its group 0: this device and one other.
+StepCost CostOf(CapturedGraph captured, Overlap overlap = Overlap::kAll) {
   PartitionedGraph partitioned;
   partitioned.turns = {std::vector<NodeTurn>(captured.graph.nodes.size(), NodeTurn::kOnce)};
   partitioned.sources = {
       std::vector<uint32_t>(captured.graph.nodes.size(), PartitionedGraph::kNoSource)};
-  partitioned.parts.push_back(
-      {std::make_shared<const Graph>(std::move(captured.graph)), captured.sizes, {}, {}});
+  partitioned.parts.push_back({std::make_shared<const Graph>(std::move(captured.graph)),
+                               captured.sizes,
+                               {DeviceGroup{{0, 1}}},
+                               {}});
   const Cluster cluster = ClusterOf(**FindGpuType("H100"), 1, 8);
-  return *Evaluate(cluster, partitioned, {});
+  return *Evaluate(cluster, partitioned, {.overlap = overlap});
 }
 
 constexpr int64_t kElements = 1 << 20;
@@ -48,6 +52,38 @@ TEST(Evaluate, ValuesAreAliveUntilTheyWereRead) {
   for (int i = 0; i < 5; ++i) x = *builder.AddNode(Op::kMatmul, {x, weight}, {0, 0});
   builder.AddOutput(OutputKind::kValue, x);
   EXPECT_EQ(CostOf(builder.Finish()).temporaries, 2 * 4 * kElements);
+}
+
+// A collective's result is read at the end; a product that takes longer is computed meanwhile.
+StepCost CollectiveBesideAProduct(Op op, absl::Span<const int32_t> attributes,
+                                  absl::Span<const int64_t> extents, Overlap overlap) {
+  GraphBuilder builder;
+  const ValueId gradient = builder.AddInput(InputKind::kFeed, 0, {Dtype::kF32, Shape{1024, 64}});
+  const ValueId weight = builder.AddInput(InputKind::kFeed, 1, {Dtype::kF32, Shape{4096, 4096}});
+  const ValueId made = *builder.AddNode(Op::kNeg, {gradient});
+  const ValueId whole = *builder.AddNode(op, {made}, attributes, extents);
+  const ValueId product = *builder.AddNode(Op::kMatmul, {weight, weight}, {0, 0});
+  builder.AddOutput(OutputKind::kValue, product);
+  builder.AddOutput(OutputKind::kValue, *builder.AddNode(Op::kNeg, {whole}));
+  return CostOf(builder.Finish(), overlap);
+}
+
+TEST(Evaluate, SumsAloneOverlapWhereOnlySumsDo) {
+  const auto sum = [](Overlap overlap) {
+    return CollectiveBesideAProduct(Op::kAllReduce, {0, int32_t(ReduceKind::kSum)}, {}, overlap);
+  };
+  const auto gather = [](Overlap overlap) {
+    return CollectiveBesideAProduct(Op::kAllGather, {0, 0}, {2048, 1}, overlap);
+  };
+  for (const auto& cost_of : {std::function(sum), std::function(gather)}) {
+    const StepCost one = cost_of(Overlap::kNone), both = cost_of(Overlap::kAll);
+    ASSERT_GT(one.communication, 0);
+    ASSERT_GT(one.compute, 2 * one.communication);
+    EXPECT_LT(both.seconds, one.seconds - one.communication / 2);
+  }
+  const StepCost one = sum(Overlap::kNone);
+  EXPECT_NEAR(sum(Overlap::kSums).seconds, one.seconds - one.communication, 1e-12);
+  EXPECT_DOUBLE_EQ(gather(Overlap::kSums).seconds, gather(Overlap::kNone).seconds);
 }
 
 }  // namespace

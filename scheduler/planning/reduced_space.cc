@@ -166,7 +166,7 @@ absl::StatusOr<const ReducedSpace::Division*> ReducedSpace::DivisionOf(int64_t s
 
 absl::StatusOr<const StageSample*> ReducedSpace::SampleOf(const Cluster& cluster,
                                                           const Candidate& candidate,
-                                                          bool overlap) {
+                                                          Overlap overlap) {
   if (last_ != nullptr && SameAxes(last_->candidate, candidate)) return &*last_->sample;
   Candidate mapped = candidate;
   for (AxisPolicy& axis : mapped.axes) axis.roles = Mapped(axis.roles);
@@ -194,7 +194,7 @@ absl::StatusOr<const StageSample*> ReducedSpace::SampleOf(const Cluster& cluster
 }
 
 absl::StatusOr<StepCost> ReducedSpace::Evaluate(const Cluster& cluster, const Candidate& candidate,
-                                                bool overlap) {
+                                                Overlap overlap) {
   MOAI_ASSIGN_OR_RETURN(const Division* division,
                         DivisionOf(candidate.stages, candidate.virtual_stages));
   MOAI_ASSIGN_OR_RETURN(const StageSample* sample, SampleOf(cluster, candidate, overlap));

@@ -29,7 +29,7 @@ class ReducedSpace {
   // A candidate in the roles of the whole graph. Differs from the evaluation of the whole where
   // blocks touch what is outside, and by what kernels and collectives overlap there.
   absl::StatusOr<StepCost> Evaluate(const Cluster& cluster, const Candidate& candidate,
-                                    bool overlap);
+                                    Overlap overlap);
 
  private:
   // A value that one stage hands to another, so often.
@@ -57,7 +57,7 @@ class ReducedSpace {
   std::vector<RoleId> Mapped(const std::vector<RoleId>& roles) const;
   absl::StatusOr<const Division*> DivisionOf(int64_t stages, int64_t virtual_stages);
   absl::StatusOr<const StageSample*> SampleOf(const Cluster& cluster, const Candidate& candidate,
-                                              bool overlap);
+                                              Overlap overlap);
 
   const GraphFacts& whole_;
   ReducedGraph reduced_;

@@ -62,7 +62,7 @@ struct SearchRequest {
   int64_t memory_bytes = 0;  // of a device
   // What is alive beside the graph's own bindings, on each device.
   int64_t other_bytes = 0;
-  bool overlap = true;
+  Overlap overlap = Overlap::kAll;
   // PartitionRequest::bucket_bytes.
   int64_t bucket_bytes = 0;
   // Nodes that a device's graph may have; 0: any number. Micro-batches are recorded one by one.

@@ -140,7 +140,7 @@ void StageSample::Schedule(bool micro_batch_only) {
       end = kernel.compute == 0 ? start : clock.kernels;
       // What is made of state alone does not have to wait for its turn: parameters can be on their
       // way before the nodes that need them.
-      if (options_.overlap && early_[group]) end = start + kernel.compute;
+      if (options_.overlap == Overlap::kAll && early_[group]) end = start + kernel.compute;
     }
     (micro_batch_only ? kernel.micro_batch : kernel.step) = clock.now() - before;
     for (uint32_t node : nodes) {
@@ -153,11 +153,19 @@ void StageSample::Schedule(bool micro_batch_only) {
 
 double StageSample::RunCollective(uint32_t group, double start, Clock& clock) {
   Kernel& kernel = kernels_[group];
-  if (!options_.overlap) {
-    clock.kernels = std::max(clock.kernels, start) + kernel.communication;
+  const Node& node = graph_.nodes[groups_.groups[group].back()];
+  const bool beside_kernels = options_.overlap == Overlap::kAll ||
+                              (options_.overlap == Overlap::kSums && node.op == Op::kAllReduce);
+  if (!beside_kernels) {
+    clock.kernels = clock.collectives =
+        std::max({clock.kernels, clock.collectives, start}) + kernel.communication;
     return clock.kernels;
   }
-  const Node& node = graph_.nodes[groups_.groups[group].back()];
+  if (options_.overlap == Overlap::kSums) {
+    // Buckets are nodes of the graph already.
+    clock.collectives = std::max(clock.collectives, start) + kernel.communication;
+    return clock.collectives;
+  }
   // State can be on its way while nodes before run that do not need it.
   const bool early = !node.inputs.empty() && state_[node.inputs[0]];
   const double earliest = early ? clock.kernels : start;
