@@ -59,7 +59,8 @@ struct LinkMeasurement {
 // Of a worker's devices.
 struct LinksMeasurement {
   LinkMeasurement process;  // between devices of one process
-  LinkMeasurement network;  // between processes
+  LinkMeasurement host;     // between processes of one host, where all of a session are there
+  LinkMeasurement network;  // between processes otherwise
   friend bool operator==(const LinksMeasurement&, const LinksMeasurement&) = default;
 };
 

@@ -25,6 +25,7 @@ struct DeviceProfile {
   uint64_t node = 0;         // devices with equal numbers are of one worker
   // What its worker measured of it and of the links to its neighbours; null: nothing.
   std::shared_ptr<const MeasuredNode> measured = nullptr;
+  std::string host;  // workers with equal names, not empty, can share memory
 };
 
 struct Lease {

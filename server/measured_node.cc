@@ -41,10 +41,12 @@ absl::StatusOr<std::shared_ptr<const MeasuredNode>> MeasuredNodeOf(
   if (!device.has_measurement() || !hello.has_process_link() || !hello.has_network_link()) {
     return nullptr;
   }
-  absl::StatusOr<MeasuredNode> node =
-      NodeFromMeasurement(FromProto(device.measurement()),
-                          {FromProto(hello.process_link()), FromProto(hello.network_link())},
-                          double(device.memory_bytes()));
+  const proto::LinkMeasurement& host =
+      hello.has_host_link() ? hello.host_link() : hello.network_link();
+  absl::StatusOr<MeasuredNode> node = NodeFromMeasurement(
+      FromProto(device.measurement()),
+      {FromProto(hello.process_link()), FromProto(host), FromProto(hello.network_link())},
+      double(device.memory_bytes()));
   if (!node.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("hello: ", node.status().message()));
   }

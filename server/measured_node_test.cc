@@ -48,6 +48,14 @@ TEST(MeasuredNodeTest, TakesWhatWasMeasured) {
   EXPECT_DOUBLE_EQ((*node)->process.latency, 20e-6);
 }
 
+TEST(MeasuredNodeTest, TakesTheNetworkForAHostThatWasNotMeasured) {
+  proto::WorkerHello hello = Hello();
+  EXPECT_DOUBLE_EQ(MeasuredNodeOf(hello.devices(0), hello).value()->host.bandwidth, 4e9);
+  *hello.mutable_host_link() = hello.network_link();
+  hello.mutable_host_link()->set_gather_gb_per_s(6);
+  EXPECT_DOUBLE_EQ(MeasuredNodeOf(hello.devices(0), hello).value()->host.bandwidth, 6e9);
+}
+
 TEST(MeasuredNodeTest, IsNothingWhereSomethingIsMissing) {
   proto::WorkerHello hello = Hello();
   hello.clear_network_link();

@@ -17,6 +17,7 @@ namespace moai {
 namespace {
 
 constexpr int kMaxDevices = 64;
+constexpr size_t kMaxHostId = 256;
 constexpr uint32_t kMaxThreads = 4096;
 constexpr uint64_t kMaxDeviceBytes = uint64_t{1} << 50;
 
@@ -24,6 +25,11 @@ absl::StatusOr<std::vector<DeviceProfile>> DevicesOf(const proto::WorkerHello& h
   if (hello.devices_size() == 0 || hello.devices_size() > kMaxDevices) {
     return absl::InvalidArgumentError(
         absl::StrCat("hello.devices: has ", hello.devices_size(), ", expected 1 to ", kMaxDevices));
+  }
+  if (hello.host_id().size() > kMaxHostId) {
+    return absl::InvalidArgumentError(absl::StrCat("hello.host_id: has ", hello.host_id().size(),
+                                                   " bytes, at most ", kMaxHostId,
+                                                   " are expected"));
   }
   std::vector<DeviceProfile> devices;
   for (const proto::DeviceDescription& device : hello.devices()) {
@@ -41,6 +47,7 @@ absl::StatusOr<std::vector<DeviceProfile>> DevicesOf(const proto::WorkerHello& h
     profile.memory_bytes = int64_t(device.memory_bytes());
     profile.threads = int(device.threads());
     MOAI_ASSIGN_OR_RETURN(profile.measured, MeasuredNodeOf(device, hello));
+    profile.host = hello.host_id();
   }
   return devices;
 }

@@ -1,10 +1,8 @@
 // A ring of slots in memory that two processes of one host share: the fast lane for bulk bytes. The
 // sender copies a piece into a slot while the receiver copies the one before out of the next.
 //
-// The segment is a sealed memfd: neither side can shrink it under the other, which would be a
-// crash. It is named by process and descriptor, and opened through /proc, which the kernel allows
-// to processes of the same user (and to root); the opener proves that it has the right segment by a
-// secret inside. Counters in it are the peer's word, and are checked.
+// The opener proves that it has the right segment by a secret inside. Counters in it are the peer's
+// word, and are checked.
 #ifndef MOAI_WIRE_SHARED_MEMORY_H_
 #define MOAI_WIRE_SHARED_MEMORY_H_
 
@@ -19,12 +17,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "wire/host_memory.h"
 
 namespace moai::wire {
-
-// Names this host and its process namespace: peers with the same name can open each other's
-// segments.
-const std::string& HostId();
 
 class SharedSegment {
  public:
@@ -35,7 +30,6 @@ class SharedSegment {
   // Opens what a peer offers; `secret` must be what it was prepared with.
   static absl::StatusOr<std::unique_ptr<SharedSegment>> Open(absl::string_view name,
                                                              absl::string_view secret);
-  ~SharedSegment();
   SharedSegment(const SharedSegment&) = delete;
   SharedSegment& operator=(const SharedSegment&) = delete;
 
@@ -43,7 +37,7 @@ class SharedSegment {
   void Prepare(absl::string_view secret);
 
   // For Open: "process/descriptor".
-  const std::string& name() const { return name_; }
+  const std::string& name() const { return memory_.name(); }
 
   // Copy all of `bytes` into the ring, or out of it. Return when the peer has taken or given
   // everything; Cancelled when `stop` becomes true, DeadlineExceeded when the peer does nothing for
@@ -55,12 +49,11 @@ class SharedSegment {
  private:
   struct Ring;
 
-  SharedSegment(int descriptor, void* memory, std::string name);
+  explicit SharedSegment(HostMemory memory);
 
-  const int descriptor_;
+  const HostMemory memory_;
   Ring* const ring_;
   std::byte* const slots_;
-  const std::string name_;
 };
 
 }  // namespace moai::wire

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "proto/transfer.pb.h"
 #include "wire/channel.h"
+#include "wire/host_memory.h"
 #include "wire/poller.h"
 #include "wire/raw_stream.h"
 #include "wire/shared_memory.h"

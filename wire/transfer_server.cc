@@ -10,6 +10,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "proto/transfer.pb.h"
+#include "wire/host_memory.h"
 #include "wire/raw_stream.h"
 #include "wire/shared_memory.h"
 #include "wire/status_proto.h"

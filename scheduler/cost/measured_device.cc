@@ -71,6 +71,7 @@ absl::StatusOr<MeasuredNode> NodeFromMeasurement(const DeviceProfileMeasurement&
   MOAI_ASSIGN_OR_RETURN(node.device, DeviceFromMeasurement(device, memory_bytes));
   MOAI_ASSIGN_OR_RETURN(node.process, LinkFromMeasurement("process", links.process));
   MOAI_ASSIGN_OR_RETURN(node.network, LinkFromMeasurement("network", links.network));
+  MOAI_ASSIGN_OR_RETURN(node.host, LinkFromMeasurement("host", links.host));
   return node;
 }
 

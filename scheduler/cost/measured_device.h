@@ -14,7 +14,8 @@ struct MeasuredNode {
   DeviceModel device;
   // Their `devices` is for whoever joins devices by them.
   LinkLevel process;  // between devices of one process
-  LinkLevel network;  // between processes
+  LinkLevel host;     // between processes of one host
+  LinkLevel network;  // between processes otherwise
 };
 
 // `memory_bytes`: what sessions may use of the device. Measured products become samples; a dtype

@@ -16,8 +16,8 @@ struct AutoPlannerOptions {
   SearchConstraints constraints;
 };
 
-// What a session's step is searched with, but for constraints. The result points to what the request
-// points to, and to `cluster`: LocalCluster of the request's devices.
+// What a session's step is searched with, but for constraints. The result points to what the
+// request points to, and to `cluster`: LocalCluster of the request's devices.
 SearchRequest SessionSearch(const PlanRequest& request, const Cluster& cluster);
 
 // Thread-safe.

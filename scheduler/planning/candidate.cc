@@ -3,9 +3,8 @@
 namespace moai {
 
 const AxisAssignment& Assignments::Of(const GraphFacts& facts, const AxisPolicy& policy) {
-  const auto [entry, added] = known_.try_emplace(
-      {policy.extent, policy.time, policy.sums_apart, policy.roles, int(policy.state),
-       policy.taken});
+  const auto [entry, added] = known_.try_emplace({policy.extent, policy.time, policy.sums_apart,
+                                                  policy.roles, int(policy.state), policy.taken});
   if (added) entry->second = AssignAxis(facts, policy);
   return entry->second;
 }

@@ -15,9 +15,11 @@ constexpr double kVectorFlops = 6e9;
 constexpr double kCoreBandwidth = 12e9;
 constexpr double kKernelSeconds = 3e-6;
 constexpr double kStepSeconds = 100e-6;
-// Between devices of a process, and between processes over loopback TCP.
+// Between devices of a process, between processes through memory, and over loopback TCP.
 constexpr double kProcessBandwidth = 6e9;
 constexpr double kProcessLatency = 10e-6;
+constexpr double kHostBandwidth = 3e9;
+constexpr double kHostLatency = 20e-6;
 constexpr double kNetworkBandwidth = 1.5e9;
 constexpr double kNetworkLatency = 60e-6;
 
@@ -55,6 +57,12 @@ const MeasuredNode* Slowest(absl::Span<const DeviceProfile> devices) {
   return slowest;
 }
 
+bool OnOneHost(absl::Span<const DeviceProfile> devices) {
+  return !devices.empty() && !devices[0].host.empty() &&
+         std::all_of(devices.begin(), devices.end(),
+                     [&](const DeviceProfile& device) { return device.host == devices[0].host; });
+}
+
 }  // namespace
 
 Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
@@ -73,16 +81,18 @@ Cluster LocalCluster(absl::Span<const DeviceProfile> devices) {
   if (together == 0 || count % together != 0) together = 1;
   LinkLevel process = {
       .name = "process", .bandwidth = kProcessBandwidth, .latency = kProcessLatency};
-  LinkLevel network = {
+  LinkLevel between = {
       .name = "network", .bandwidth = kNetworkBandwidth, .latency = kNetworkLatency};
+  const bool one_host = OnOneHost(devices);
+  if (one_host) between = {.name = "host", .bandwidth = kHostBandwidth, .latency = kHostLatency};
   if (measured != nullptr) {
     process = measured->process;
-    network = measured->network;
+    between = one_host ? measured->host : measured->network;
   }
   process.devices = together;
-  network.devices = count;
+  between.devices = count;
   if (together > 1) cluster.links.push_back(process);
-  if (together < count || count == 1) cluster.links.push_back(network);
+  if (together < count || count == 1) cluster.links.push_back(between);
   return cluster;
 }
 

@@ -13,6 +13,7 @@ std::shared_ptr<const MeasuredNode> Measured(double flops, double network_bandwi
   MeasuredNode node;
   node.device.peak_flops[size_t(MathKind::kF32)] = flops;
   node.process = {.name = "process", .bandwidth = 8e9, .latency = 1e-6};
+  node.host = {.name = "host", .bandwidth = 4 * network_bandwidth, .latency = 1.5e-6};
   node.network = {.name = "network", .bandwidth = network_bandwidth, .latency = 2e-6};
   return std::make_shared<const MeasuredNode>(node);
 }
@@ -32,6 +33,22 @@ TEST(LocalClusterTest, IsWhatTheWorkersMeasured) {
   EXPECT_EQ(cluster.links[0].bandwidth, 8e9);
   EXPECT_EQ(cluster.links[1].devices, 4);
   EXPECT_EQ(cluster.links[1].bandwidth, 3e8);
+}
+
+// Executors use memory only where all of a session can.
+TEST(LocalClusterTest, JoinsWorkersOfOneHostByItsMemory) {
+  std::vector<DeviceProfile> devices = {Device(1, Measured(5e9, 3e8)),
+                                        Device(2, Measured(5e9, 3e8))};
+  const auto link = [&](const char* first, const char* second) {
+    devices[0].host = first;
+    devices[1].host = second;
+    return LocalCluster(devices).links.back();
+  };
+  EXPECT_EQ(link("a", "a").bandwidth, 1.2e9);
+  EXPECT_EQ(link("a", "a").devices, 2);
+  EXPECT_EQ(link("a", "b").bandwidth, 3e8);
+  EXPECT_EQ(link("a", "").bandwidth, 3e8);
+  EXPECT_EQ(link("", "").bandwidth, 3e8);
 }
 
 TEST(LocalClusterTest, IsAsFastAsTheSlowestDevice) {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <new>
 #include <random>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -68,12 +69,19 @@ void RunAll(TestSession& session, const std::vector<CollectiveCase>& collectives
 
 using Placement = std::vector<uint32_t>;  // the process of each device
 
-class RandomCollectives : public testing::TestWithParam<Placement> {};
+// Placements, and whether processes use the host's memory or the network.
+class RandomCollectives : public testing::TestWithParam<std::tuple<Placement, bool>> {
+ protected:
+  const Placement& placement() const { return std::get<0>(GetParam()); }
+  ProcessGroupOptions options() const {
+    return {.process_of_rank = placement(), .host_memory = std::get<1>(GetParam())};
+  }
+};
 
 TEST_P(RandomCollectives, GiveWhatTheReferenceGivesAndSendWhatIsPredicted) {
-  std::mt19937 random(GetParam().size() * 1000 + GetParam().back());
-  TestSession session(GetParam());
-  ASSERT_EQ(session.size(), GetParam().size());
+  std::mt19937 random(placement().size() * 1000 + placement().back());
+  TestSession session(options());
+  ASSERT_EQ(session.size(), placement().size());
   std::vector<CollectiveCase> collectives;
   for (int i = 0; i < 150; ++i) {
     collectives.push_back(DrawCollective(random, session.size(), i % 10 == 0 ? 40 : 1));
@@ -83,9 +91,9 @@ TEST_P(RandomCollectives, GiveWhatTheReferenceGivesAndSendWhatIsPredicted) {
 
 // Tensors that travel in many blocks.
 TEST_P(RandomCollectives, AreRightWhereTensorsAreLarge) {
-  std::mt19937 random(GetParam().size() * 1000 + 7);
-  TestSession session(GetParam());
-  ASSERT_EQ(session.size(), GetParam().size());
+  std::mt19937 random(placement().size() * 1000 + 7);
+  TestSession session(options());
+  ASSERT_EQ(session.size(), placement().size());
   std::vector<CollectiveCase> collectives;
   for (int i = 0; i < 12; ++i) {
     collectives.push_back(DrawCollective(random, session.size(), 2000));
@@ -93,13 +101,17 @@ TEST_P(RandomCollectives, AreRightWhereTensorsAreLarge) {
   RunAll(session, collectives);
 }
 
-INSTANTIATE_TEST_SUITE_P(Placements, RandomCollectives,
-                         testing::Values(Placement{0}, Placement{0, 0}, Placement{0, 0, 0},
-                                         Placement{0, 0, 0, 0, 0},
-                                         Placement{0, 0, 0, 0, 0, 0, 0, 0}, Placement{0, 1},
-                                         Placement{0, 0, 1, 1}, Placement{0, 1, 0},
-                                         Placement{0, 1, 2}, Placement{0, 1, 2, 3},
-                                         Placement{0, 0, 1, 1, 2, 2}));
+INSTANTIATE_TEST_SUITE_P(
+    OneProcess, RandomCollectives,
+    testing::Combine(testing::Values(Placement{0}, Placement{0, 0}, Placement{0, 0, 0},
+                                     Placement{0, 0, 0, 0, 0}, Placement{0, 0, 0, 0, 0, 0, 0, 0}),
+                     testing::Values(false)));
+INSTANTIATE_TEST_SUITE_P(SeveralProcesses, RandomCollectives,
+                         testing::Combine(testing::Values(Placement{0, 1}, Placement{0, 0, 1, 1},
+                                                          Placement{0, 1, 0}, Placement{0, 1, 2},
+                                                          Placement{0, 1, 2, 3},
+                                                          Placement{0, 0, 1, 1, 2, 2}),
+                                          testing::Bool()));
 
 // A kernel of one member, alone.
 absl::Status MakeError(Op op, const Shape& input, const Shape& output,

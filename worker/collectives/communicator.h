@@ -57,9 +57,9 @@ struct TwoAxisSplit {
 struct TransferCounters {
   int64_t in_process_bytes = 0;
   int64_t in_process_messages = 0;
-  int64_t network_bytes = 0;
-  int64_t network_messages = 0;
-  int64_t bytes() const { return in_process_bytes + network_bytes; }
+  int64_t other_process_bytes = 0;  // by network or the host's memory
+  int64_t other_process_messages = 0;
+  int64_t bytes() const { return in_process_bytes + other_process_bytes; }
 };
 
 // One thread at a time calls the methods of one communicator: the device's own. An error is final:

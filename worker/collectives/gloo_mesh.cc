@@ -423,6 +423,10 @@ void GlooMesh::AwaitGoodbye(Peer& peer) {
     peer.left = heard && verdict.ok();
   }
   if (!ending && !verdict.ok()) state_->Break(verdict).IgnoreError();
+  if (heard && verdict.ok()) {
+    state_->EndProcess(peer.process,
+                       absl::UnavailableError(absl::StrCat(names_[peer.process], " has ended")));
+  }
   MutexLock lock(state_->mutex());
   peer.settled = true;
   gloo_->changed.NotifyAll();

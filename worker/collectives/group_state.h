@@ -1,12 +1,14 @@
-// What all devices of one process share: whether their links still hold, and the mutex under which
-// they wait for each other.
+// What all devices of one process share: whether their links still hold, which other processes are
+// there, and the mutex under which they wait for each other.
 #ifndef MOAI_WORKER_COLLECTIVES_GROUP_STATE_H_
 #define MOAI_WORKER_COLLECTIVES_GROUP_STATE_H_
 
+#include <cstdint>
 #include <functional>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "base/mutex.h"
 
@@ -40,9 +42,31 @@ class GroupState {
     breakers_.push_back(std::move(breaker));
   }
 
+  // Another process has ended well: only who still needs it minds, and gets `error`. What it sent
+  // before is there.
+  void EndProcess(uint32_t process, const absl::Status& error) {
+    MutexLock lock(mutex_);
+    ended_.emplace(process, error);
+    for (const auto& wake : wakers_) wake();
+  }
+  // OK where it has not ended.
+  absl::Status EndOf(uint32_t process) const {
+    MutexLock lock(mutex_);
+    const auto end = ended_.find(process);
+    return end == ended_.end() ? absl::OkStatus() : end->second;
+  }
+  // What wakes those who wait for a process that may end, called with the mutex held.
+  void OnEndOfProcess(std::function<void()> wake) {
+    MutexLock lock(mutex_);
+    if (!ended_.empty()) wake();
+    wakers_.push_back(std::move(wake));
+  }
+
  private:
   mutable Mutex mutex_;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint32_t, absl::Status> ended_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::function<void()>> wakers_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::function<void()>> breakers_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -31,8 +31,9 @@ std::string ReadAll(int fd, size_t size) {
   return text;
 }
 
-absl::StatusOr<std::unique_ptr<ProcessGroup>> OpenGroup(uint32_t process) {
-  return ProcessGroup::Open({.process = process, .process_of_rank = {0, 1}});
+absl::StatusOr<std::unique_ptr<ProcessGroup>> OpenGroup(uint32_t process, bool host_memory) {
+  return ProcessGroup::Open(
+      {.process = process, .process_of_rank = {0, 1}, .host_memory = host_memory});
 }
 
 absl::Status SumOnce(Communicator& communicator, std::vector<float>& numbers,
@@ -51,13 +52,17 @@ void RunDevice(ProcessGroup& group) {
   _exit(0);
 }
 
-TEST(LostProcess, EndsTheStepOfTheOthers) {
+// Whether processes use the host's memory or the network.
+class LostProcess : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(HostMemory, LostProcess, testing::Bool());
+
+TEST_P(LostProcess, EndsTheStepOfTheOthers) {
   int to_child[2], to_parent[2];
   ASSERT_EQ(pipe(to_child), 0);
   ASSERT_EQ(pipe(to_parent), 0);
   const pid_t child = fork();
   if (child == 0) {
-    auto group = OpenGroup(1);
+    auto group = OpenGroup(1, GetParam());
     if (!group.ok()) _exit(1);
     const std::string& mine = (*group)->blobs()[0];
     WriteAll(to_parent[1], mine);
@@ -65,7 +70,7 @@ TEST(LostProcess, EndsTheStepOfTheOthers) {
     if (!(*group)->Connect(std::vector<std::string>{theirs, ""}, absl::Seconds(60)).ok()) _exit(2);
     RunDevice(**group);
   }
-  auto group = OpenGroup(0);
+  auto group = OpenGroup(0, GetParam());
   ASSERT_TRUE(group.ok()) << group.status();
   const std::string& mine = (*group)->blobs()[1];
   WriteAll(to_child[1], mine);
@@ -73,6 +78,7 @@ TEST(LostProcess, EndsTheStepOfTheOthers) {
   const absl::Status connected =
       (*group)->Connect(std::vector<std::string>{"", theirs}, absl::Seconds(60));
   ASSERT_TRUE(connected.ok()) << connected;
+  ASSERT_EQ((*group)->uses_host_memory(), GetParam());
 
   auto communicator = (*group)->For(0);
   std::vector<float> numbers(kCount);

@@ -20,7 +20,9 @@ MessageTag TagOf(uint32_t from, uint32_t to, uint32_t sequence, int64_t bytes) {
 }  // namespace
 
 PeerLink::PeerLink(uint32_t rank, const Shared* shared)
-    : rank_(rank), shared_(shared), pacer_(shared->throttle), channels_(shared->places.size()) {}
+    : rank_(rank), shared_(shared), pacer_(shared->throttle), channels_(shared->places.size()) {
+  if (shared->inboxes != nullptr) host_mail_.emplace(rank, size(), shared->inboxes, shared->state);
+}
 
 absl::Status PeerLink::Break(const absl::Status& error, const char* what, uint32_t peer) const {
   return shared_->state->Break(
@@ -71,18 +73,26 @@ absl::Status PeerLink::PostSend(uint32_t peer, const std::byte* data, int64_t by
     MOAI_RETURN_IF_ERROR(
         shared_->mail->SleepUntil(position(rank_), pacer_.Arrival(bytes, Clock::now())));
   }
+  counters_.other_process_bytes += bytes;
+  ++counters_.other_process_messages;
+  if (host_mail_) {
+    host_mail_->PostSend(peer, data, bytes);
+    return absl::OkStatus();
+  }
   Channel& channel = channels_[peer];
   MOAI_ASSIGN_OR_RETURN(
       GlooMesh::Message message,
       shared_->mesh->Send(shared_->places[peer].process, TagOf(rank_, peer, channel.sent++, bytes),
                           data, bytes));
   channel.sends.push_back(std::move(message));
-  counters_.network_bytes += bytes;
-  ++counters_.network_messages;
   return absl::OkStatus();
 }
 
 absl::Status PeerLink::PostRecv(uint32_t peer, std::byte* data, int64_t bytes) {
+  if (host_mail_) {
+    host_mail_->PostRecv(peer, data, bytes);
+    return absl::OkStatus();
+  }
   Channel& channel = channels_[peer];
   MOAI_ASSIGN_OR_RETURN(
       GlooMesh::Message message,
@@ -93,6 +103,7 @@ absl::Status PeerLink::PostRecv(uint32_t peer, std::byte* data, int64_t bytes) {
 }
 
 absl::Status PeerLink::FinishSend(uint32_t peer) {
+  if (host_mail_) return shared_->state->Break(host_mail_->FinishSend(peer, Deadline()));
   std::deque<GlooMesh::Message>& sends = channels_[peer].sends;
   const absl::Status sent = shared_->mesh->Wait(sends.front(), Deadline());
   sends.pop_front();
@@ -100,6 +111,7 @@ absl::Status PeerLink::FinishSend(uint32_t peer) {
 }
 
 absl::Status PeerLink::FinishRecv(uint32_t peer) {
+  if (host_mail_) return shared_->state->Break(host_mail_->FinishRecv(peer, Deadline()));
   std::deque<GlooMesh::Message>& recvs = channels_[peer].recvs;
   const absl::Status received = shared_->mesh->Wait(recvs.front(), Deadline());
   recvs.pop_front();
@@ -107,6 +119,7 @@ absl::Status PeerLink::FinishRecv(uint32_t peer) {
 }
 
 void PeerLink::Drop() {
+  if (host_mail_) host_mail_->Drop();
   for (Channel& channel : channels_) {
     channel.sends.clear();
     channel.recvs.clear();

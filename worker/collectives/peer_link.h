@@ -1,5 +1,6 @@
 // Point to point messages of one device to and from any other of its session: to devices of the
-// same process by address, to those of other processes over the network.
+// same process by address, to those of other processes through the host's memory or over the
+// network.
 #ifndef MOAI_WORKER_COLLECTIVES_PEER_LINK_H_
 #define MOAI_WORKER_COLLECTIVES_PEER_LINK_H_
 
@@ -7,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +16,8 @@
 #include "worker/collectives/communicator.h"
 #include "worker/collectives/gloo_mesh.h"
 #include "worker/collectives/group_state.h"
+#include "worker/collectives/host_inboxes.h"
+#include "worker/collectives/host_mail.h"
 #include "worker/collectives/link_throttle.h"
 #include "worker/collectives/local_mail.h"
 
@@ -37,7 +41,8 @@ class PeerLink {
     LinkThrottle throttle;
     GroupState* state = nullptr;
     LocalMail* mail = nullptr;
-    GlooMesh* mesh = nullptr;  // null where there is one process
+    GlooMesh* mesh = nullptr;              // null where there is one process
+    const HostInboxes* inboxes = nullptr;  // null where the network is used
   };
 
   // `shared` outlives the link.
@@ -61,14 +66,18 @@ class PeerLink {
   // Until the peers have read everything that was shown. Must follow, after errors too.
   absl::Status FinishLocal();
 
-  // ---- Over the network
-  // --------------------------------------------------------------------------- Memory is the
-  // message's until the matching Finish; those complete in the order of posting.
+  // ---- Between processes
+  // -------------------------------------------------------------------------- Memory is the
+  // message's until the matching Finish; those complete in the order of posting. Who waits in one
+  // of these moves messages to all other processes; so all sends are finished before any other
+  // wait.
   absl::Status PostSend(uint32_t peer, const std::byte* data, int64_t bytes);
   absl::Status PostRecv(uint32_t peer, std::byte* data, int64_t bytes);
   absl::Status FinishSend(uint32_t peer);
   absl::Status FinishRecv(uint32_t peer);
-  size_t sends_on_their_way(uint32_t peer) const { return channels_[peer].sends.size(); }
+  size_t sends_on_their_way(uint32_t peer) const {
+    return host_mail_ ? host_mail_->sends_on_their_way(peer) : channels_[peer].sends.size();
+  }
   // Forgets messages on their way, after an error: nothing touches their memory any more.
   void Drop();
 
@@ -87,6 +96,7 @@ class PeerLink {
   LinkPacer pacer_;
   TransferCounters counters_;
   std::vector<Channel> channels_;  // by peer
+  std::optional<HostMail> host_mail_;
 };
 
 }  // namespace moai

@@ -29,6 +29,9 @@ struct ProcessGroupOptions {
   std::vector<uint32_t> process_of_rank;
   // Where to listen for other processes: a host name or an address of this machine that they reach.
   std::string listen_address = "127.0.0.1";
+  // Send through memory that the processes share, where all of the session are on one host and may.
+  // Else, where false, over the network.
+  bool host_memory = true;
   // The longest wait for another device. Longer than any difference between devices within a step.
   absl::Duration deadline = absl::Seconds(60);
   LinkThrottle throttle;
@@ -48,6 +51,8 @@ class ProcessGroup {
   ProcessGroup& operator=(const ProcessGroup&) = delete;
 
   uint32_t processes() const;
+  // Whether messages between processes go through the host's memory. After Connect.
+  bool uses_host_memory() const;
   // Ranks of this process's devices, ascending.
   const std::vector<uint32_t>& ranks() const;
 

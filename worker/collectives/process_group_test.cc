@@ -1,8 +1,11 @@
 #include "worker/collectives/process_group.h"
 
 #include <cstring>
+#include <functional>
+#include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -31,6 +34,17 @@ DeviceGroup Everybody(const Communicator& communicator) {
   return group;
 }
 
+// Whether processes use the host's memory or the network.
+class Communicators : public testing::TestWithParam<bool> {
+ protected:
+  ProcessGroupOptions Places(std::vector<uint32_t> process_of_rank) const {
+    return {.process_of_rank = std::move(process_of_rank), .host_memory = GetParam()};
+  }
+};
+class ProcessGroups : public Communicators {};
+INSTANTIATE_TEST_SUITE_P(HostMemory, Communicators, testing::Bool());
+INSTANTIATE_TEST_SUITE_P(HostMemory, ProcessGroups, testing::Bool());
+
 absl::Status SumInPlace(Communicator& communicator, std::vector<float>& numbers) {
   auto scratch = std::make_unique<Scratch>();
   return communicator.AllReduce(Everybody(communicator), AsBytes(numbers), AsBytes(numbers),
@@ -38,9 +52,9 @@ absl::Status SumInPlace(Communicator& communicator, std::vector<float>& numbers)
                                 absl::MakeSpan(scratch->bytes));
 }
 
-TEST(Communicator, ReducesInPlace) {
+TEST_P(Communicators, ReducesInPlace) {
   for (const int64_t count : {1, 5, 1024, 1025, 300000}) {
-    TestSession session(std::vector<uint32_t>{0, 0, 1});
+    TestSession session(Places({0, 0, 1}));
     session.Run([&](Communicator& communicator) {
       std::vector<float> numbers(count);
       for (int64_t i = 0; i < count; ++i) {
@@ -54,8 +68,8 @@ TEST(Communicator, ReducesInPlace) {
   }
 }
 
-TEST(Communicator, GivesEverybodyEverybodysFlag) {
-  TestSession session(std::vector<uint32_t>{0, 1, 0, 2});
+TEST_P(Communicators, GivesEverybodyEverybodysFlag) {
+  TestSession session(Places({0, 1, 0, 2}));
   session.Run([&](Communicator& communicator) {
     std::vector<StepFlag> all;
     for (uint32_t step = 0; step < 20; ++step) {
@@ -73,8 +87,8 @@ TEST(Communicator, GivesEverybodyEverybodysFlag) {
   });
 }
 
-TEST(Communicator, CountsWhatGoesWhere) {
-  TestSession session(std::vector<uint32_t>{0, 0, 1});
+TEST_P(Communicators, CountsWhatGoesWhere) {
+  TestSession session(Places({0, 0, 1}));
   session.Run([&](Communicator& communicator) {
     std::vector<float> part(10), whole(30);
     ASSERT_TRUE(communicator
@@ -85,8 +99,8 @@ TEST(Communicator, CountsWhatGoesWhere) {
     const int64_t neighbours = communicator.rank() == 2 ? 0 : 1;
     EXPECT_EQ(counters.in_process_bytes, 40 * neighbours);
     EXPECT_EQ(counters.in_process_messages, neighbours);
-    EXPECT_EQ(counters.network_bytes, 40 * (2 - neighbours));
-    EXPECT_EQ(counters.network_messages, 2 - neighbours);
+    EXPECT_EQ(counters.other_process_bytes, 40 * (2 - neighbours));
+    EXPECT_EQ(counters.other_process_messages, 2 - neighbours);
   });
 }
 
@@ -102,22 +116,29 @@ TEST(Communicator, RefusesGroupsThatCannotBe) {
 }
 
 TEST(Communicator, SaysWhereSizesDiffer) {
-  TestSession session(std::vector<uint32_t>{0, 0});
-  session.Run([&](Communicator& communicator) {
-    std::vector<float> numbers(4);
-    const absl::Status status = communicator.rank() == 0
-                                    ? communicator.Send(1, AsBytes(numbers), 16)
-                                    : communicator.Recv(0, AsBytes(numbers), 12);
-    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("device 0 sent 16 bytes"));
-  });
+  for (const std::vector<uint32_t>& places :
+       {std::vector<uint32_t>{0, 0}, std::vector<uint32_t>{0, 1}}) {
+    TestSession session(places);
+    session.Run([&](Communicator& communicator) {
+      std::vector<float> numbers(4);
+      const absl::Status status = communicator.rank() == 0
+                                      ? communicator.Send(1, AsBytes(numbers), 16)
+                                      : communicator.Recv(0, AsBytes(numbers), 12);
+      // Through the host's memory, who sends is done before who receives has looked.
+      if (communicator.rank() == 0 && status.ok()) return;
+      EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+      EXPECT_THAT(std::string(status.message()), HasSubstr("device 0 sent 16 bytes"));
+    });
+    EXPECT_FALSE(session.group(places[1]).status().ok());
+  }
 }
 
-TEST(Communicator, DoesNotMindATransferThatIsSlowedDown) {
+TEST_P(Communicators, DoesNotMindATransferThatIsSlowedDown) {
   for (const std::vector<uint32_t>& places :
        {std::vector<uint32_t>{0, 0}, std::vector<uint32_t>{0, 1}}) {
     TestSession session(ProcessGroupOptions{
         .process_of_rank = places,
+        .host_memory = GetParam(),
         .throttle = {.bytes_per_second = 1e9, .latency_us = 50, .in_process = true}});
     session.Run([&](Communicator& communicator) {
       std::vector<float> numbers(5000, 1);
@@ -138,8 +159,8 @@ TEST(LinkPacer, SendsOneAfterAnother) {
 
 // ---- Failures -----------------------------------------------------------------------------------
 
-TEST(ProcessGroup, WakesThoseWhoWaitWhenItIsAborted) {
-  TestSession session(std::vector<uint32_t>{0, 0, 1});
+TEST_P(ProcessGroups, WakesThoseWhoWaitWhenItIsAborted) {
+  TestSession session(Places({0, 0, 1}));
   std::vector<absl::Status> results(3);
   session.Run([&](Communicator& communicator) {
     std::vector<float> numbers(100000);
@@ -169,8 +190,8 @@ TEST(ProcessGroup, StaysBroken) {
   });
 }
 
-TEST(ProcessGroup, SaysWhichExecutorHasEnded) {
-  TestSession session(std::vector<uint32_t>{0, 1, 2});
+TEST_P(ProcessGroups, SaysWhichExecutorHasEnded) {
+  TestSession session(Places({0, 1, 2}));
   session.EndProcess(1);
   session.Run([&](Communicator& communicator) {
     std::vector<float> numbers(100000);
@@ -181,8 +202,8 @@ TEST(ProcessGroup, SaysWhichExecutorHasEnded) {
 }
 
 // An executor that has ended well is no error to those who do not need it.
-TEST(ProcessGroup, GoesOnWithoutAnExecutorThatIsNotNeeded) {
-  TestSession session(std::vector<uint32_t>{0, 1, 2});
+TEST_P(ProcessGroups, GoesOnWithoutAnExecutorThatIsNotNeeded) {
+  TestSession session(Places({0, 1, 2}));
   session.EndProcess(1);
   session.Run([&](Communicator& communicator) {
     std::vector<float> part(1000, static_cast<float>(communicator.rank())), whole(2000);
@@ -198,11 +219,11 @@ TEST(ProcessGroup, GoesOnWithoutAnExecutorThatIsNotNeeded) {
   });
 }
 
-TEST(ProcessGroup, EndsAWaitForADeviceThatDoesNotCome) {
+TEST_P(ProcessGroups, EndsAWaitForADeviceThatDoesNotCome) {
   for (const std::vector<uint32_t>& places :
        {std::vector<uint32_t>{0, 0}, std::vector<uint32_t>{0, 1}}) {
-    TestSession session(
-        ProcessGroupOptions{.process_of_rank = places, .deadline = absl::Milliseconds(50)});
+    TestSession session(ProcessGroupOptions{
+        .process_of_rank = places, .host_memory = GetParam(), .deadline = absl::Milliseconds(50)});
     std::vector<float> numbers(100);
     const absl::Status received = session.communicator(0).Recv(1, AsBytes(numbers), 400);
     EXPECT_TRUE(absl::IsDeadlineExceeded(received)) << received;
@@ -217,8 +238,69 @@ TEST(ProcessGroup, EndsAWaitForADeviceThatDoesNotCome) {
 
 // ---- Set-up -------------------------------------------------------------------------------------
 
-ProcessGroupOptions OptionsOf(uint32_t process) {
-  return {.process = process, .process_of_rank = {0, 1}};
+ProcessGroupOptions OptionsOf(uint32_t process, bool host_memory = false) {
+  return {.process = process, .process_of_rank = {0, 1}, .host_memory = host_memory};
+}
+
+// The first is executor 0. Each gets the other's blob, changed.
+void ConnectBoth(ProcessGroup& one, ProcessGroup& two,
+                 const std::function<std::string(std::string)>& change) {
+  absl::Status other;
+  std::thread connecting([&] {
+    other = two.Connect(std::vector<std::string>{change(one.blobs()[1]), ""}, absl::Minutes(10));
+  });
+  const absl::Status status =
+      one.Connect(std::vector<std::string>{"", change(two.blobs()[0])}, absl::Minutes(10));
+  connecting.join();
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_TRUE(other.ok()) << other;
+}
+
+void ExpectTheySend(ProcessGroup& one, ProcessGroup& two, bool host_memory) {
+  EXPECT_EQ(one.uses_host_memory(), host_memory);
+  EXPECT_EQ(two.uses_host_memory(), host_memory);
+  std::vector<float> sent = {1, 2, 3}, received(3);
+  std::thread sending([&] { EXPECT_TRUE(one.For(0)->Send(1, AsBytes(sent), 12).ok()); });
+  EXPECT_TRUE(two.For(0)->Recv(0, AsBytes(received), 12).ok());
+  sending.join();
+  EXPECT_EQ(received, sent);
+}
+
+TEST(ProcessGroupSetUp, UsesTheNetworkUnlessAllUseTheHostsMemory) {
+  for (const bool first : {false, true}) {
+    for (const bool second : {false, true}) {
+      auto one = ProcessGroup::Open(OptionsOf(0, first));
+      auto two = ProcessGroup::Open(OptionsOf(1, second));
+      ASSERT_TRUE(one.ok() && two.ok());
+      ConnectBoth(**one, **two, [](std::string blob) { return blob; });
+      ExpectTheySend(**one, **two, first && second);
+    }
+  }
+}
+
+// A wrong secret, another host, a segment that is none: it cannot be opened, or may not.
+TEST(ProcessGroupSetUp, UsesTheNetworkWhereMemoryCannotBeShared) {
+  // Bytes in front of the memory's secret, its length, and then "process/descriptor@host".
+  constexpr size_t kFront = 13, kSecret = 16;
+  for (const absl::string_view wrong : {"secret", "process", "host"}) {
+    const auto change = [&](std::string blob) {
+      const size_t place = wrong == "secret"    ? kFront
+                           : wrong == "process" ? kFront + kSecret
+                                                : blob.find('@') + 1;
+      blob.at(place) ^= 8;
+      return blob;
+    };
+    auto one = ProcessGroup::Open(OptionsOf(0, true)), two = ProcessGroup::Open(OptionsOf(1, true));
+    ASSERT_TRUE(one.ok() && two.ok());
+    // One of the two cannot open the other's.
+    int blobs = 0;
+    std::mutex mutex;
+    ConnectBoth(**one, **two, [&](std::string blob) {
+      std::lock_guard lock(mutex);
+      return ++blobs == 1 ? change(blob) : blob;
+    });
+    ExpectTheySend(**one, **two, false);
+  }
 }
 
 TEST(ProcessGroupSetUp, SaysWhoDidNotConnect) {
@@ -257,7 +339,7 @@ TEST(ProcessGroupSetUp, RefusesAStranger) {
   ASSERT_TRUE(one.ok() && two.ok());
   // It found the port, but was not given the secret.
   std::string blob = (*one)->blobs()[1];
-  for (size_t i = 11; i < 27; ++i) blob[i] = 'x';
+  for (size_t i = 24; i < 40; ++i) blob[i] = 'x';
   absl::Status stranger;
   std::thread connecting([&] {
     stranger = (*two)->Connect(std::vector<std::string>{blob, ""}, absl::Minutes(10));
@@ -289,7 +371,7 @@ TEST(ProcessGroupSetUp, RefusesBlobsThatItDoesNotUnderstand) {
   EXPECT_TRUE(absl::IsInvalidArgument(connect({"", std::string(300, 'a')})));
   EXPECT_FALSE(connect({"", good.substr(0, 40)}).ok());
   std::string other_family = good;
-  for (size_t i = 27; i < other_family.size(); ++i) other_family[i] = '\xff';
+  for (size_t i = 40; i < other_family.size(); ++i) other_family[i] = '\xff';
   EXPECT_FALSE(connect({"", other_family}).ok());
 }
 

@@ -13,6 +13,7 @@
 #include "spdlog/spdlog.h"
 #include "wire/control_client.h"
 #include "wire/handshake.h"
+#include "wire/host_memory.h"
 #include "wire/status_proto.h"
 #include "worker/daemon/measurement_proto.h"
 #include "worker/daemon/supervisor.h"
@@ -106,6 +107,7 @@ std::string WorkerDaemon::Impl::Hello() const {
   hello.set_token(options_.token);
   hello.set_name(options_.name);
   hello.set_process_id(uint64_t(getpid()));
+  hello.set_host_id(wire::HostId());
   for (const WorkerDevice& device : options_.devices) {
     proto::DeviceDescription* description = hello.add_devices();
     description->set_kind("cpu");
@@ -118,6 +120,7 @@ std::string WorkerDaemon::Impl::Hello() const {
   if (options_.links.has_value()) {
     *hello.mutable_process_link() = ToProto(options_.links->process);
     *hello.mutable_network_link() = ToProto(options_.links->network);
+    *hello.mutable_host_link() = ToProto(options_.links->host);
   }
   return hello.SerializeAsString();
 }

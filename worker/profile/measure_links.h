@@ -14,8 +14,8 @@
 namespace moai {
 
 struct LinkOptions {
-  // Where executors listen for those of other workers. What is measured there is this machine
-  // talking to itself: a network between machines is not known before they meet.
+  // Where executors listen for those of other workers. The network that is measured is this machine
+  // talking to itself: one between machines is not known before they meet.
   std::string host = "127.0.0.1";
   LinkThrottle throttle;
   // Transfers grow until one takes so long, or has so many bytes.
@@ -23,8 +23,9 @@ struct LinkOptions {
   int64_t most_bytes = int64_t{8} << 20;
 };
 
-// Between two devices of one process, and between two processes. Devices of the machine should be
-// idle meanwhile. An error where a link cannot be opened.
+// Between two devices of one process, and between two processes: through the host's memory, and
+// over the network. Where the host does not share memory, both of these are the network. Devices of
+// the machine should be idle meanwhile. An error where a link cannot be opened.
 absl::StatusOr<LinksMeasurement> MeasureLinks(const LinkOptions& options = {});
 
 // The measurement that `directory` holds for this processor and throttle, or a new one, which is

@@ -22,6 +22,7 @@ TEST(MeasureLinksTest, EveryRateIsThere) {
   const auto links = MeasureLinks(Short());
   ASSERT_TRUE(links.ok()) << links.status();
   ExpectPositive(links->process);
+  ExpectPositive(links->host);
   ExpectPositive(links->network);
   EXPECT_EQ(LinksFromJson(ToJson(*links)).value(), *links);
 }
@@ -32,7 +33,7 @@ TEST(MeasureLinksTest, AThrottledLinkIsAsSlowAsStated) {
   options.throttle = {.bytes_per_second = 1e7, .latency_us = 1000, .in_process = true};
   const auto links = MeasureLinks(options);
   ASSERT_TRUE(links.ok()) << links.status();
-  for (const LinkMeasurement& link : {links->process, links->network}) {
+  for (const LinkMeasurement& link : {links->process, links->host, links->network}) {
     EXPECT_GE(link.latency_us, 1000);
     // What is taken off for the latency may be more than there was of it.
     EXPECT_LE(link.gather_gb_per_s, 0.1);
@@ -53,13 +54,13 @@ TEST(MeasureLinksTest, IsKeptByThrottle) {
   EXPECT_EQ(LoadOrMeasureLinks(directory, throttled).value(), *other);
   // A broken file costs a measurement.
   for (const auto& file : std::filesystem::directory_iterator(directory)) {
-    std::ofstream(file.path()) << "{\"version\": 1, \"process\": 3}";
+    std::ofstream(file.path()) << "{\"version\": 2, \"process\": 3}";
   }
   EXPECT_TRUE(LoadOrMeasureLinks(directory, Short()).ok());
 }
 
 TEST(MeasureLinksTest, RefusesRatesThatAreNone) {
-  LinksMeasurement links{{1, 2, 3}, {4, 5, 6}};
+  LinksMeasurement links{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
   EXPECT_TRUE(LinksFromJson(ToJson(links)).ok());
   links.network.latency_us = 0;
   EXPECT_FALSE(LinksFromJson(ToJson(links)).ok());

@@ -22,6 +22,8 @@ using nlohmann::json;
 
 // Of what is measured and how: other versions' files are measured again.
 constexpr int kVersion = 1;
+// Of what is said of links.
+constexpr int kLinksVersion = 2;
 
 std::string InFileName(std::string processor) {
   for (char& c : processor) c = absl::ascii_isalnum(c) ? absl::ascii_tolower(c) : '-';
@@ -175,8 +177,9 @@ absl::StatusOr<DeviceProfileMeasurement> LoadOrMeasureDevice(const std::string& 
 }
 
 std::string ToJson(const LinksMeasurement& links) {
-  const json file = {{"version", kVersion},
+  const json file = {{"version", kLinksVersion},
                      {"process", LinkToJson(links.process)},
+                     {"host", LinkToJson(links.host)},
                      {"network", LinkToJson(links.network)}};
   return file.dump(1);
 }
@@ -184,8 +187,9 @@ std::string ToJson(const LinksMeasurement& links) {
 absl::StatusOr<LinksMeasurement> LinksFromJson(absl::string_view text) {
   const json file = json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   LinksMeasurement links;
-  if (!file.is_object() || !file.contains("version") || file["version"] != kVersion ||
-      !ReadLink(file, "process", &links.process) || !ReadLink(file, "network", &links.network)) {
+  if (!file.is_object() || !file.contains("version") || file["version"] != kLinksVersion ||
+      !ReadLink(file, "process", &links.process) || !ReadLink(file, "host", &links.host) ||
+      !ReadLink(file, "network", &links.network)) {
     return absl::InvalidArgumentError("no measurement of links of this version");
   }
   return links;

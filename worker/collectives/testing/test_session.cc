@@ -31,6 +31,11 @@ absl::StatusOr<std::vector<std::unique_ptr<ProcessGroup>>> ConnectedGroups(
   }
   for (std::thread& thread : threads) thread.join();
   for (const absl::Status& result : results) MOAI_RETURN_IF_ERROR(result);
+  for (const auto& group : groups) {
+    if (group->uses_host_memory() != (options.host_memory && processes > 1)) {
+      return absl::InternalError("executors of this host do not use its memory as they should");
+    }
+  }
   return groups;
 }
 
