@@ -95,6 +95,7 @@ class Predictor {
   }
   static bool Better(const PublishedCase& c, const StepCost& one, const StepCost& other) {
     if (Fits(c, one) != Fits(c, other)) return Fits(c, one);
+    if (!Fits(c, one)) return one.total_bytes() < other.total_bytes();
     return one.seconds < other.seconds;
   }
 

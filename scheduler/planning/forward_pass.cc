@@ -10,6 +10,8 @@ namespace {
 // Values smaller than this share of the largest are small.
 constexpr double kSmallShare = 1.0 / 64;
 
+constexpr ValueId kNoValue = UINT32_MAX;
+
 class Finder {
  public:
   Finder(const Graph& graph, absl::Span<const TensorType> types) : graph_(graph), types_(types) {}
@@ -58,8 +60,43 @@ class Finder {
     return last;
   }
 
+  // How many weights heavy nodes have read, up to and with each node, and will read again. The
+  // backward pass reads weights in the reverse order, so that these spans are nested.
+  std::vector<int> WeightsInUse() {
+    const uint32_t nodes = uint32_t(graph_.nodes.size());
+    reads_weight_.assign(nodes, false);
+    std::vector<ValueId> weight(graph_.values.size(), kNoValue);  // that it is, or is made of alone
+    for (const Input& input : graph_.inputs) {
+      if (input.kind == InputKind::kSlot) weight[input.value] = input.value;
+    }
+    std::vector<uint32_t> first(graph_.values.size(), UINT32_MAX), last(graph_.values.size(), 0);
+    for (uint32_t i = 0; i < nodes; ++i) {
+      const Node& node = graph_.nodes[i];
+      if (node.inputs.size() == 1) weight[node.first_output] = weight[node.inputs[0]];
+      if (!IsHeavy(node)) continue;
+      for (ValueId input : node.inputs) {
+        if (weight[input] == kNoValue) continue;
+        first[weight[input]] = std::min(first[weight[input]], i);
+        last[weight[input]] = i;
+        reads_weight_[i] = true;
+      }
+    }
+    std::vector<int> change(size_t(nodes) + 1, 0);
+    for (ValueId value = 0; value < first.size(); ++value) {
+      if (first[value] >= last[value]) continue;
+      ++change[first[value]];
+      --change[last[value]];
+    }
+    std::vector<int> in_use(nodes, 0);
+    int now = 0;
+    for (uint32_t i = 0; i < nodes; ++i) in_use[i] = now += change[i];
+    return in_use;
+  }
+
   void FindTurn() {
     const uint32_t nodes = uint32_t(graph_.nodes.size());
+    const std::vector<int> in_use = WeightsInUse();
+    const int middle = nodes == 0 ? 0 : *std::max_element(in_use.begin(), in_use.end());
     const std::vector<uint32_t> last = LastReaders(nodes);
     std::vector<int64_t> dies(size_t(nodes) + 1, 0);
     int64_t alive = 0, most = -1;
@@ -69,11 +106,13 @@ class Finder {
         const ValueId value = node.first_output + k;
         if (root_[value] != value) continue;
         const int64_t bytes = types_[value].bytes();
+        largest_ = std::max(largest_, bytes);
+        // The first gradient of a weight, which may come before the weight is read again.
+        if (in_use[i] == middle && IsProduct(node) && !reads_weight_[i]) continue;
         alive += bytes;
         dies[std::max(last[value], i)] += bytes;
-        largest_ = std::max(largest_, bytes);
       }
-      if (alive > most) {
+      if (in_use[i] == middle && alive > most) {
         most = alive;
         pass_.turn = i;
       }
@@ -112,7 +151,8 @@ class Finder {
 
   const Graph& graph_;
   const absl::Span<const TensorType> types_;
-  std::vector<ValueId> root_;  // by value: what it is a view of
+  std::vector<ValueId> root_;       // by value: what it is a view of
+  std::vector<bool> reads_weight_;  // by node: of the heavy ones
   int64_t largest_ = 0;
   ForwardPass pass_;
 };

@@ -12,7 +12,9 @@
 namespace moai {
 
 struct ForwardPass {
-  // The node during which most bytes are alive: the forward pass ends about there.
+  // The forward pass ends about there: of the nodes between the first and the last product with as
+  // many weights as possible, the one during which most bytes are alive. (Bytes alone do not tell:
+  // where a batch is small, gradients of weights outgrow what the forward pass kept.)
   uint32_t turn = 0;
   // Nodes up to the turn after which one large value alone is needed by the rest of the forward
   // pass: places where it may be cut. Ascending.

@@ -6,10 +6,12 @@
 
 namespace moai {
 
-// Products, convolutions, attention: most of the arithmetic of a step.
+// Of matrices, and convolutions.
+inline bool IsProduct(const Node& node) { return Entry(node.op).op_class == OpClass::kMatmul; }
+
+// Products and attention: most of the arithmetic of a step.
 inline bool IsHeavy(const Node& node) {
-  return Entry(node.op).op_class == OpClass::kMatmul || node.op == Op::kAttention ||
-         node.op == Op::kAttentionGrad;
+  return IsProduct(node) || node.op == Op::kAttention || node.op == Op::kAttentionGrad;
 }
 
 // Another way to look at the bytes of its input.

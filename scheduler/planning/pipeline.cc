@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "scheduler/planning/even_cuts.h"
 #include "scheduler/planning/forward_pass.h"
 
 namespace moai {
@@ -47,23 +48,20 @@ class Cutter {
       total += facts_.flops(i);
       done.push_back(total);
     }
-    size_t next = 0;
-    for (uint32_t chunk = 1; chunk < cut_.chunks; ++chunk) {
-      const double target = total * chunk / cut_.chunks;
-      size_t best = pass_.narrow.size();
-      for (size_t i = next; i < pass_.narrow.size(); ++i) {
-        const auto off = [&](size_t k) { return std::abs(done[pass_.narrow[k]] - target); };
-        if (best == pass_.narrow.size() || off(i) < off(best)) best = i;
-      }
-      // Chunks that do no work are none.
-      if (best == pass_.narrow.size() ||
-          (chunk > 1 && done[pass_.narrow[best]] <= done[boundaries_.back()])) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "the forward pass has too few narrow places for ", cut_.chunks, " chunks"));
-      }
-      boundaries_.push_back(pass_.narrow[best]);
-      next = best + 1;
+    // Places that differ in what was done before them: chunks that do no work are none.
+    std::vector<double> places;
+    std::vector<uint32_t> nodes;
+    for (uint32_t node : pass_.narrow) {
+      if (done[node] >= total || (!places.empty() && done[node] <= places.back())) continue;
+      places.push_back(done[node]);
+      nodes.push_back(node);
     }
+    const std::vector<size_t> chosen = EvenCuts(places, total, cut_.chunks);
+    if (chosen.size() + 1 < cut_.chunks) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the forward pass has too few narrow places for ", cut_.chunks, " chunks"));
+    }
+    for (size_t place : chosen) boundaries_.push_back(nodes[place]);
     return absl::OkStatus();
   }
 
