@@ -127,7 +127,10 @@ class Analysis {
   void Indices(const Node& node, const IndexSignature& signature) {
     for (size_t index = 0; index < signature.indices.size(); ++index) {
       const IndexKind kind = signature.indices[index].kind;
-      if (kind == IndexKind::kWhole || kind == IndexKind::kHalo) continue;
+      // Classes of a cross entropy are whole in its rule, and may be split by hand
+      // (vocabulary_loss.h).
+      const bool classes = node.op == Op::kCrossEntropyGrad && kind == IndexKind::kWhole;
+      if ((kind == IndexKind::kWhole && !classes) || kind == IndexKind::kHalo) continue;
       List first;
       int64_t first_extent = 0;
       const auto join = [&](ValueId value, absl::Span<const int8_t> dims) {

@@ -25,6 +25,7 @@ class Partitioner {
         output_stages_(StagesOfOutputs(request)) {}
 
   absl::StatusOr<PartitionedGraph> Run() {
+    MOAI_RETURN_IF_ERROR(CheckTime());
     MOAI_RETURN_IF_ERROR(FindStages());
     for (uint32_t stage = 0; stage < stages_; ++stage) recorders_[stage]->AddInputs(Present(stage));
     for (const Input& input : graph_.inputs) MOAI_RETURN_IF_ERROR(HandOn(input.value));
@@ -44,6 +45,17 @@ class Partitioner {
   uint32_t StageOfNode(uint32_t node) const {
     return request_.pipeline.used() ? request_.pipeline.chunk_of_node[node] % stages_ : 0;
   }
+  // Micro-batches cannot exchange anything: they come one after the other.
+  absl::Status CheckTime() const {
+    if (request_.strategies.size() <= request_.mesh.axes.size()) return absl::OkStatus();
+    for (const NodeStrategy* strategy : request_.strategies.back()) {
+      if (strategy != nullptr && strategy->kind == StrategyKind::kExchange) {
+        return absl::InvalidArgumentError("classes of a cross entropy cannot be split along time");
+      }
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status FindStages() {
     std::vector<std::vector<int64_t>> devices(stages_);
     for (int64_t device : request_.devices) {

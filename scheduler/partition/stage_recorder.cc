@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "scheduler/partition/localize.h"
+#include "scheduler/partition/vocabulary_loss.h"
 
 namespace moai {
 namespace {
@@ -262,6 +263,17 @@ absl::Status StageRecorder::EmitOne(uint32_t node) {
     inputs.push_back(id);
   }
   for (uint32_t i = 0; i < n.output_count; ++i) output_places.push_back(facts_.OutputOf(node, i));
+  const TensorType& whole = facts_.request().types[n.inputs.empty() ? 0 : n.inputs[0]];
+  if (SplitsClasses(n, input_places) && n.op == Op::kCrossEntropy) {
+    MOAI_ASSIGN_OR_RETURN(const auto made,
+                          SplitCrossEntropy(builder_, n, inputs, input_places, whole, at_));
+    return StoreAll(n, output_places, made);
+  }
+  if (SplitsClasses(n, input_places)) {
+    MOAI_ASSIGN_OR_RETURN(const ValueId made,
+                          SplitCrossEntropyGrad(builder_, n, inputs, input_places, whole, at_));
+    return StoreAll(n, output_places, {made});
+  }
   const bool divided_mean = facts_.DividesMean(node);
   const DeviceExtents extents =
       LocalExtents(n, Extents(n, facts_.request().sizes), facts_.request().types, input_places,
@@ -274,8 +286,15 @@ absl::Status StageRecorder::EmitOne(uint32_t node) {
     const ValueId scale = builder_.AddConstant(builder_.dtype(first), 1 / elements);
     MOAI_ASSIGN_OR_RETURN(first, builder_.AddNode(Op::kMul, {first, scale}));
   }
-  for (uint32_t i = 0; i < n.output_count; ++i) {
-    MOAI_RETURN_IF_ERROR(StoreMade(n.first_output + i, output_places[i], first + i, /*home=*/true));
+  std::vector<ValueId> made;
+  for (uint32_t i = 0; i < n.output_count; ++i) made.push_back(first + i);
+  return StoreAll(n, output_places, made);
+}
+
+absl::Status StageRecorder::StoreAll(const Node& node, absl::Span<const Placement> places,
+                                     absl::Span<const ValueId> made) {
+  for (uint32_t i = 0; i < node.output_count; ++i) {
+    MOAI_RETURN_IF_ERROR(StoreMade(node.first_output + i, places[i], made[i], /*home=*/true));
   }
   return absl::OkStatus();
 }

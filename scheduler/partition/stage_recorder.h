@@ -144,6 +144,9 @@ class StageRecorder {
   absl::StatusOr<ValueId> Concat(ValueId value, const Version& made);
   absl::StatusOr<ValueId> RepeatSample(ValueId value, const Version& made);
   // A value as it is made, here (`home`) or by the stage that sent it.
+  // What a node made: its outputs in their order.
+  absl::Status StoreAll(const Node& node, absl::Span<const Placement> places,
+                        absl::Span<const ValueId> made);
   absl::Status StoreMade(ValueId value, const Placement& where, ValueId id, bool home);
   absl::Status AddTerm(ValueId value, const Placement& where, ValueId id);
   // A value of terms, as it lies and as it is wanted: whole along one axis.

@@ -41,6 +41,7 @@ class Lister {
     }
     if (node_.op == Op::kReduceMean) SplitMean();
     if (node_.op == Op::kEmbeddingGrad) SplitTableGradient();
+    if (node_.op == Op::kCrossEntropy || node_.op == Op::kCrossEntropyGrad) SplitClasses();
     PassPartial();
   }
 
@@ -203,6 +204,19 @@ class Lister {
     NodeStrategy strategy = AllReplicated(StrategyKind::kCreate);
     strategy.factor = places[0].factor;
     strategy.outputs[0] = ShardAt(0, places[0]);
+    strategies_.push_back(std::move(strategy));
+  }
+
+  // A part must be a range of the classes.
+  void SplitClasses() {
+    const absl::Span<const FactorPlace> places = factors_.Of(node_.inputs[0], 1);
+    if (places.empty()) return;
+    const bool gradient = node_.op == Op::kCrossEntropyGrad;
+    NodeStrategy strategy =
+        AllReplicated(gradient ? StrategyKind::kSplit : StrategyKind::kExchange);
+    strategy.factor = places[0].factor;
+    strategy.inputs[0] = ShardAt(1, places[0]);
+    if (gradient) strategy.outputs[0] = strategy.inputs[0];
     strategies_.push_back(std::move(strategy));
   }
 

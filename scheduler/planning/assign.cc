@@ -25,6 +25,10 @@ class Assigner {
       : facts_(facts), graph_(facts.graph()), policy_(policy) {
     rank_.assign(facts.roles().size(), std::numeric_limits<int>::max());
     for (size_t i = 0; i < policy.roles.size(); ++i) rank_[policy.roles[i]] = int(i);
+    // A tensor axis: its devices have parts of the parameters, and all of the samples.
+    splits_tables_ = !policy.time && !policy.roles.empty() &&
+                     !facts.roles()[policy.roles[0]].in_feeds &&
+                     !facts.roles()[policy.roles[0]].own_weights;
     versions_.resize(graph_.values.size());
     free_.assign(graph_.values.size(), false);
     written_.assign(graph_.values.size(), false);
@@ -110,11 +114,14 @@ class Assigner {
     return IsShard(want) ? all / p : all;
   }
 
+  bool InPolicy(RoleId role) const { return rank_[role] != std::numeric_limits<int>::max(); }
+
   // Whether the policy, or how an input lies already, allows a light node to be split so.
   bool Allowed(const Node& node, const NodeStrategy& strategy) const {
+    if (policy_.time && strategy.kind == StrategyKind::kExchange) return false;
     if (strategy.factor == kNoFactor) return true;
     if (facts_.factors().extent(strategy.factor) < policy_.extent) return false;
-    if (rank_[facts_.role(strategy.factor)] != std::numeric_limits<int>::max()) return true;
+    if (InPolicy(facts_.role(strategy.factor))) return true;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       if (!IsShard(strategy.inputs[i]) || free_[node.inputs[i]]) continue;
       // Parameters that lie in parts are gathered where they meet what comes with the step.
@@ -174,7 +181,33 @@ class Assigner {
     if (facts_.heavy(i)) {
       if (const NodeStrategy* split = ChooseHeavy(node, all)) return *split;
     }
+    if (const NodeStrategy* split = ChooseTable(node, all)) return *split;
     return Cheapest(node, all);
+  }
+
+  // Tables of embeddings: large parameters of light nodes. What a split sends for the rows that are
+  // read is little beside the rest of the step; whole tables, with their gradients and moments, are
+  // not little beside the rest of the memory. As other nodes will want the table, where they do.
+  const NodeStrategy* ChooseTable(const Node& node, absl::Span<const NodeStrategy> all) const {
+    if (!splits_tables_ || Entry(node.op).op_class != OpClass::kIndexed || !free_[node.inputs[0]] ||
+        Bytes(node.inputs[0]) < double(kLargeState)) {
+      return nullptr;
+    }
+    const NodeStrategy* best = nullptr;
+    bool best_wanted = false;
+    for (const NodeStrategy& strategy : all) {
+      if (strategy.factor == kNoFactor || !IsShard(strategy.inputs[0])) continue;
+      if (facts_.factors().extent(strategy.factor) < policy_.extent) continue;
+      const bool wanted = InPolicy(facts_.role(strategy.factor));
+      if (best != nullptr &&
+          (best_wanted > wanted ||
+           (best_wanted == wanted && Cost(node, *best) <= Cost(node, strategy)))) {
+        continue;
+      }
+      best = &strategy;
+      best_wanted = wanted;
+    }
+    return best;
   }
 
   bool FromFeedsOnly(uint32_t i) const {
@@ -329,11 +362,12 @@ class Assigner {
   const AxisPolicy& policy_;
   std::vector<int> rank_;           // by role: its place in the policy
   std::vector<Versions> versions_;  // by value; the first is how it was made
-  std::vector<bool> free_;          // by value: state that nothing has read yet
-  std::vector<bool> written_;       // by value: becomes the content of a slot
-  std::vector<bool> from_feeds_;    // by value: made by light nodes from what comes with the step
-  std::vector<bool> scalar_;        // by value: a scalar of the step
-  std::vector<bool> state_split_;   // by value: parameters in parts (ZeRO 3), or made of them alone
+  bool splits_tables_ = false;
+  std::vector<bool> free_;         // by value: state that nothing has read yet
+  std::vector<bool> written_;      // by value: becomes the content of a slot
+  std::vector<bool> from_feeds_;   // by value: made by light nodes from what comes with the step
+  std::vector<bool> scalar_;       // by value: a scalar of the step
+  std::vector<bool> state_split_;  // by value: parameters in parts (ZeRO 3), or made of them alone
   AxisAssignment result_;
 };
 

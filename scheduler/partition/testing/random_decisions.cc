@@ -208,6 +208,7 @@ std::vector<const NodeStrategy*> RandomDecisions::Strategies(bool along_mesh,
       for (const NodeStrategy& strategy : all) coverage_->Offer(node.op, strategy);
     }
     std::erase_if(all, [&](const NodeStrategy& strategy) {
+      if (!along_mesh && strategy.kind == StrategyKind::kExchange) return true;
       for (size_t k = 0; k < node.inputs.size(); ++k) {
         const AxisPlacement& want = strategy.inputs[k];
         if (want.kind == PlacementKind::kPartial && !(made[node.inputs[k]] == want)) return true;
