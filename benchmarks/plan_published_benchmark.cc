@@ -64,15 +64,17 @@ std::string PlanText(const StatedPlan& p) {
                       " light=", int(p.light));
 }
 
-// What the published runs say of their memory is what PyTorch's allocator had taken from the
-// device: it rounds sizes up and cannot use every hole. Beside it stand the context, the libraries'
-// workspaces and the buffers of collectives. Constants of that software, not of the plan:
-// calibrated once, with the rows that state a peak of measured runs.
+constexpr double kGibi = double(1 << 30);
+// Beside what a step allocates: the context, workspaces of libraries, buffers of collectives.
+constexpr double kBesideStep = kGibi;
+// What published runs state as their peak is what PyTorch's allocator had taken from the device. It
+// rounds sizes up, cannot use every hole, and keeps what it has as long as there is room: it takes
+// more, but does not need more. A constant of that software, not of the plan.
 constexpr double kAllocatorShare = 1.07;
-constexpr double kBesideAllocator = 1e9;
 
+double NeededBytes(const StepCost& cost) { return double(cost.total_bytes()) + kBesideStep; }
 double ReportedBytes(const StepCost& cost) {
-  return double(cost.total_bytes()) * kAllocatorShare + kBesideAllocator;
+  return double(cost.total_bytes()) * kAllocatorShare + kBesideStep;
 }
 
 // What a stated plan leaves open is chosen as the planner does: the fastest that fits. Which that
@@ -80,7 +82,21 @@ double ReportedBytes(const StepCost& cost) {
 // said of light nodes, and again where it does not fit.
 class Predictor {
  public:
+  // "Selective" is said of two things: of recomputing the products inside attention alone, beside
+  // sequence parallelism on a tensor axis (arXiv 2205.05198), which fused attention does in any
+  // case; and, elsewhere, of recomputing what is light. The first where it can be meant and fits.
   absl::StatusOr<StepCost> Predict(const PublishedCase& c, const Model& model) {
+    if (c.plan.recompute == RecomputeMode::kSelective && c.plan.model > 1) {
+      PublishedCase attention = c;
+      attention.plan.recompute = RecomputeMode::kNone;
+      absl::StatusOr<StepCost> cost = PredictStated(attention, model);
+      if (cost.ok() && Fits(c, *cost)) return cost;
+    }
+    return PredictStated(c, model);
+  }
+
+ private:
+  absl::StatusOr<StepCost> PredictStated(const PublishedCase& c, const Model& model) {
     MOAI_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates,
                           CandidatesFor(model.space->facts(c.plan.recompute), c.plan));
     const auto key = std::tuple(KeyOf(c.sizes), c.plan.model, c.plan.context > 1, int(c.plan.light),
@@ -100,9 +116,8 @@ class Predictor {
     return best;
   }
 
- private:
   static bool Fits(const PublishedCase& c, const StepCost& cost) {
-    return ReportedBytes(cost) <= c.cluster.device.memory_bytes;
+    return NeededBytes(cost) <= c.cluster.device.memory_bytes;
   }
   static bool Better(const PublishedCase& c, const StepCost& one, const StepCost& other) {
     if (Fits(c, one) != Fits(c, other)) return Fits(c, one);
@@ -242,16 +257,17 @@ int Main(int argc, char** argv) {
            .predicted_seconds = cost->seconds,
            .bytes = c.peak_bytes,
            .predicted_bytes = ReportedBytes(*cost),
+           .needed_bytes = NeededBytes(*cost),
            .limit_bytes = c.memory_bytes,
            .memory_stated = c.recompute_stated});
       if (details) {
         details << absl::StrFormat(
             "%d\t%s\t%s\t%s x%d\t%s\tmeasured %.4f s\tpredicted %.4f s (compute %.4f, "
-            "communication %.4f)\tratio %.3f\tpeak %.1f GB\tpredicted %.1f GB (state %.1f)\n",
+            "communication %.4f)\tratio %.3f\tpeak %.1f GiB\tpredicted %.1f GiB (needed %.1f)\n",
             row->line, row->source, row->model, row->gpu, c.devices, PlanText(c.plan), c.seconds,
             cost->seconds, cost->compute, cost->communication,
-            c.seconds > 0 ? cost->seconds / c.seconds : 0.0, c.peak_bytes / 1e9,
-            ReportedBytes(*cost) / 1e9, double(cost->state) / 1e9);
+            c.seconds > 0 ? cost->seconds / c.seconds : 0.0, c.peak_bytes / kGibi,
+            ReportedBytes(*cost) / kGibi, NeededBytes(*cost) / kGibi);
         details.flush();
       }
     }

@@ -15,6 +15,9 @@ namespace moai {
 namespace {
 
 constexpr double kGiga = 1e9;
+// Sizes of memory are binary, whatever their column is called: a device of "80 GB" has 80 GiB, and
+// tools print peaks in the same unit.
+constexpr double kGibi = double(1 << 30);
 
 absl::Status Missing(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("not stated: ", what));
@@ -167,7 +170,7 @@ absl::Status ReadCluster(const PublishedRow& row, PublishedCase& c) {
   const absl::StatusOr<const GpuType*> type = FindGpuType(name);
   if (!type.ok()) return absl::InvalidArgumentError("the GPU type is not built in");
   GpuType own = **type;
-  if (memory > 0) own.device.memory_bytes = memory * kGiga;
+  if (memory > 0) own.device.memory_bytes = memory * kGibi;
   if (row.nvlink_domain.has_value()) own.fast_domain = int(*row.nvlink_domain);
   if (row.nic_GBps_per_gpu.value_or(0) > 0) own.network_bandwidth = *row.nic_GBps_per_gpu * kGiga;
   const int64_t per_node = std::min<int64_t>(8, std::max<int64_t>(1, c.devices));
@@ -177,7 +180,7 @@ absl::Status ReadCluster(const PublishedRow& row, PublishedCase& c) {
 }
 
 absl::Status ReadMeasurement(const PublishedRow& row, PublishedCase& c) {
-  c.peak_bytes = row.peak_mem_GB.value_or(0) * kGiga;
+  c.peak_bytes = row.peak_mem_GB.value_or(0) * kGibi;
   const double tokens = row.tokens_per_s_per_gpu.value_or(0);
   if (tokens > 0) {
     c.seconds = double(c.batch) * double(c.sizes.sequence) / (tokens * double(c.devices));

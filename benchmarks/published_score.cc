@@ -85,7 +85,7 @@ void ScoreMemory(absl::Span<const PredictedRow> rows, PublishedScore& score) {
     if (!row.memory_stated) continue;
     // A time was measured: it ran. A peak alone may be a calculation.
     fits.push_back(row.seconds > 0 || row.bytes <= row.limit_bytes);
-    predicted.push_back(row.predicted_bytes <= row.limit_bytes);
+    predicted.push_back(row.needed_bytes <= row.limit_bytes);
     if (row.bytes <= 0) continue;
     all.Add(row.bytes, row.predicted_bytes);
     sources[row.source].Add(row.bytes, row.predicted_bytes);

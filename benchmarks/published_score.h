@@ -18,7 +18,8 @@ struct PredictedRow {
   std::string task;  // what plans compete for: source, model, devices, batch
   std::string plan;  // equal where the planner sees no difference
   double seconds = 0, predicted_seconds = 0;  // measured 0: not stated
-  double bytes = 0, predicted_bytes = 0;      // measured 0: not stated
+  double bytes = 0, predicted_bytes = 0;      // a peak as it is stated; measured 0: not stated
+  double needed_bytes = 0;                    // predicted: with less it does not run
   double limit_bytes = 0;                     // of a device
   bool memory_stated = false;                 // what is recomputed is stated: memory may be judged
 };

@@ -8,6 +8,8 @@
 namespace moai {
 namespace {
 
+constexpr double kGibi = 1 << 30;
+
 using testing::HasSubstr;
 
 constexpr char kColumns[] =
@@ -46,8 +48,8 @@ TEST(ReadCase, AWholeRow) {
   EXPECT_TRUE(c->recompute_stated);
   EXPECT_EQ(c->cluster.device.name, "A100-40GB");
   EXPECT_EQ(c->cluster.device_count(), 64);
-  EXPECT_DOUBLE_EQ(c->memory_bytes, 40e9);
-  EXPECT_DOUBLE_EQ(c->peak_bytes, 30e9);
+  EXPECT_DOUBLE_EQ(c->memory_bytes, 40 * kGibi);
+  EXPECT_DOUBLE_EQ(c->peak_bytes, 30 * kGibi);
   EXPECT_DOUBLE_EQ(c->seconds, 128.0 * 2048 / (1000 * 64));
 }
 
@@ -119,12 +121,12 @@ TEST(ScorePublished, RegretIsOfTheChosenPlan) {
 TEST(ScorePublished, MemoryAndFits) {
   PredictedRow ran = Row("a", "t", "p", 1, 1);
   ran.memory_stated = true;
-  ran.predicted_bytes = 90;
+  ran.predicted_bytes = ran.needed_bytes = 90;
   ran.limit_bytes = 80;
   PredictedRow too_large = Row("a", "t", "q", 0, 1);
   too_large.memory_stated = true;
   too_large.bytes = 100;
-  too_large.predicted_bytes = 75;
+  too_large.predicted_bytes = too_large.needed_bytes = 75;
   too_large.limit_bytes = 80;
   PredictedRow unknown = too_large;
   unknown.memory_stated = false;

@@ -63,6 +63,9 @@ struct PartitionRequest {
   // State that was gathered for a node up to the turn is gathered again for those behind it, and in
   // each micro-batch (ZeRO 3). Otherwise what was gathered stays.
   bool gather_again = false;
+  // The same of what is made from what comes with the step: the backward pass gathers again what
+  // the forward pass gathered (Korthikanti et al., arXiv 2205.05198, 4.2.2).
+  bool gather_values_again = false;
   // For which devices sizes are wanted: all, or some while plans are compared.
   std::vector<int64_t> devices;
   // Record the first micro-batch only, which stands for all: for comparing plans. Requires that

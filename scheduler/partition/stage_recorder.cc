@@ -108,8 +108,11 @@ absl::StatusOr<ValueId> StageRecorder::Get(ValueId value, const Placement& want)
   if (const ValueId id = Recorded(value, want); id != kNotYet) return id;
   MarkNodes(in_loop_);
   const Version* source = Cheapest(value, want);
-  const bool again = facts_.request().gather_again && facts_.is_state(value) && source != nullptr &&
-                     Gathers(source->where, want);
+  const PartitionRequest& request = facts_.request();
+  const bool each = facts_.SplitInTime(want) || at_.micro_batches == 1;
+  const bool may_again =
+      facts_.is_state(value) ? request.gather_again : each && request.gather_values_again;
+  const bool again = may_again && source != nullptr && Gathers(source->where, want);
   MOAI_ASSIGN_OR_RETURN(const ValueId id, Make(value, want));
   // What is whole along time is made once, by whichever micro-batch needs it first.
   MarkNodes(again ? in_loop_ : facts_.SplitInTime(want));

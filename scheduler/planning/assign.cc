@@ -158,6 +158,12 @@ class Assigner {
     }
     for (size_t i = 0; i < node.output_count; ++i) {
       cost += LocalCost(node.first_output + ValueId(i), strategy.outputs[i]);
+      // Terms are still to be summed: they are scattered at least.
+      const bool terms = strategy.outputs[i].kind == PlacementKind::kPartial;
+      if (terms && strategy.kind != StrategyKind::kPartial && !policy_.time) {
+        const double p = double(policy_.extent);
+        cost += kSentByte * Bytes(node.first_output + ValueId(i)) * (p - 1) / p;
+      }
     }
     return cost;
   }
@@ -182,17 +188,21 @@ class Assigner {
       if (const NodeStrategy* split = ChooseHeavy(node, all)) return *split;
     }
     if (const NodeStrategy* split = ChooseTable(node, all)) return *split;
+    if (const NodeStrategy* split = ChooseTableGradient(node, all)) return *split;
     return Cheapest(node, all);
+  }
+
+  // Looks up in a large piece of state that nothing has read yet.
+  bool ReadsTable(const Node& node) const {
+    return Entry(node.op).op_class == OpClass::kIndexed && free_[node.inputs[0]] &&
+           Bytes(node.inputs[0]) >= double(kLargeState);
   }
 
   // Tables of embeddings: large parameters of light nodes. What a split sends for the rows that are
   // read is little beside the rest of the step; whole tables, with their gradients and moments, are
   // not little beside the rest of the memory. As other nodes will want the table, where they do.
   const NodeStrategy* ChooseTable(const Node& node, absl::Span<const NodeStrategy> all) const {
-    if (!splits_tables_ || Entry(node.op).op_class != OpClass::kIndexed || !free_[node.inputs[0]] ||
-        Bytes(node.inputs[0]) < double(kLargeState)) {
-      return nullptr;
-    }
+    if (!splits_tables_ || !ReadsTable(node)) return nullptr;
     const NodeStrategy* best = nullptr;
     bool best_wanted = false;
     for (const NodeStrategy& strategy : all) {
@@ -208,6 +218,18 @@ class Assigner {
       best_wanted = wanted;
     }
     return best;
+  }
+
+  // As the table lies.
+  const NodeStrategy* ChooseTableGradient(const Node& node,
+                                          absl::Span<const NodeStrategy> all) const {
+    if (table_factors_.empty() || Entry(node.op).op_class != OpClass::kIndexed) return nullptr;
+    for (const NodeStrategy& strategy : all) {
+      if (strategy.factor == kNoFactor || !IsShard(strategy.outputs[0])) continue;
+      const auto found = std::find(table_factors_.begin(), table_factors_.end(), strategy.factor);
+      if (found != table_factors_.end()) return &strategy;
+    }
+    return nullptr;
   }
 
   bool FromFeedsOnly(uint32_t i) const {
@@ -319,6 +341,9 @@ class Assigner {
 
   void Take(uint32_t i, const NodeStrategy& strategy) {
     const Node& node = graph_.nodes[i];
+    if (ReadsTable(node) && IsShard(strategy.inputs[0])) {
+      table_factors_.push_back(strategy.factor);
+    }
     for (size_t k = 0; k < node.inputs.size(); ++k) {
       Versions& versions = versions_[node.inputs[k]];
       const AxisPlacement& want = strategy.inputs[k];
@@ -363,8 +388,9 @@ class Assigner {
   std::vector<int> rank_;           // by role: its place in the policy
   std::vector<Versions> versions_;  // by value; the first is how it was made
   bool splits_tables_ = false;
-  std::vector<bool> free_;         // by value: state that nothing has read yet
-  std::vector<bool> written_;      // by value: becomes the content of a slot
+  std::vector<FactorId> table_factors_;  // by which tables are split
+  std::vector<bool> free_;               // by value: state that nothing has read yet
+  std::vector<bool> written_;            // by value: becomes the content of a slot
   std::vector<bool> from_feeds_;   // by value: made by light nodes from what comes with the step
   std::vector<bool> scalar_;       // by value: a scalar of the step
   std::vector<bool> state_split_;  // by value: parameters in parts (ZeRO 3), or made of them alone

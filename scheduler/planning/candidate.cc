@@ -1,6 +1,18 @@
 #include "scheduler/planning/candidate.h"
 
+#include <algorithm>
+
 namespace moai {
+namespace {
+
+// A tensor axis that light nodes split along what comes with the step: sequence parallelism.
+bool SplitsValuesOfTensorAxis(const GraphFacts& facts, const AxisPolicy& policy) {
+  const auto in_feeds = [&](RoleId role) { return facts.roles()[role].in_feeds; };
+  return !policy.roles.empty() && !in_feeds(policy.roles[0]) &&
+         std::any_of(policy.roles.begin(), policy.roles.end(), in_feeds);
+}
+
+}  // namespace
 
 const AxisAssignment& Assignments::Of(const GraphFacts& facts, const AxisPolicy& policy) {
   const auto [entry, added] = known_.try_emplace({policy.extent, policy.time, policy.sums_apart,
@@ -21,6 +33,7 @@ void AddAxes(const GraphFacts& facts, const Candidate& candidate, Assignments& a
     }
     request.scatter_terms |= policy.state >= StateSharding::kGradients;
     request.gather_again |= policy.state == StateSharding::kParameters;
+    request.gather_values_again |= SplitsValuesOfTensorAxis(facts, policy);
     const AxisAssignment& assignment = assignments.Of(facts, policy);
     for (size_t i = 0; i < request.inputs.size(); ++i) {
       request.inputs[i].push_back(assignment.inputs[i]);

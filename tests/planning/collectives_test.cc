@@ -155,5 +155,49 @@ TEST(CollectivesTest, StagesExchangeOneTensorAMicroBatch) {
   }
 }
 
+// Where a tensor axis splits the vocabulary, neither the logits nor a table is whole on any device.
+TEST(CollectivesTest, ATensorAxisSplitsAllThatHasTheVocabulary) {
+  constexpr int64_t kVocabulary = 20000;  // tables of 2.5 MB; no other extent is near
+  const models::LlamaConfig config = {
+      .vocabulary = kVocabulary, .hidden = 32, .ffn = 64, .layers = 2, .sequence = 6};
+  const CapturedStep step = *models::CaptureModel("llama", config, kBatch, {.clip_norm = 1});
+  const std::vector<TensorType> types = *InferGraph(*step.graph, step.sizes);
+  const Cluster cluster;
+  const SearchSpace space = *SearchSpace::Make({.graph = step.graph.get(),
+                                                .sizes = step.sizes,
+                                                .types = types,
+                                                .cluster = &cluster,
+                                                .memory_bytes = int64_t{1} << 40});
+  const auto candidates =
+      *CandidatesFor(space.facts(RecomputeMode::kNone), {.model = 2, .light = LightNodes::kSplit});
+  int split = 0;
+  for (const Candidate& candidate : candidates) {
+    const std::vector<RoleId>& roles = candidate.axes[0].roles;
+    const bool vocabulary = std::any_of(roles.begin(), roles.end(), [&](RoleId role) {
+      return space.facts(RecomputeMode::kNone).roles()[role].extent == kVocabulary;
+    });
+    if (!vocabulary) continue;
+    ++split;
+    const PartitionedGraph parts = *Partition(*space.RequestFor(candidate, /*sample=*/false));
+    const DeviceGraph& part = parts.parts[0];
+    const std::vector<TensorType> local = *InferGraph(*part.graph, part.sizes);
+    int64_t largest = 0;
+    for (const TensorType& type : local) {
+      if (type.shape.rank() > 1) largest = std::max(largest, type.shape.elements());
+    }
+    EXPECT_LE(largest, kVocabulary / 2 * kBatch * config.sequence)
+        << "logits are the largest, in parts";
+    int64_t state = 0, whole = 0;
+    for (const Input& input : part.graph->inputs) {
+      if (input.kind == InputKind::kSlot) state += local[input.value].bytes();
+    }
+    for (const Input& input : step.graph->inputs) {
+      if (input.kind == InputKind::kSlot) whole += types[input.value].bytes();
+    }
+    EXPECT_LE(state, whole * 51 / 100);
+  }
+  EXPECT_GT(split, 0);
+}
+
 }  // namespace
 }  // namespace moai

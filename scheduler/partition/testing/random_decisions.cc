@@ -164,6 +164,7 @@ PartitionRequest RandomDecisions::Draw(const DecisionOptions& options) {
   request.scatter_terms = OneIn(random_, 2);
   request.bucket_bytes = OneIn(random_, 2) ? 0 : RandomInt(random_, 1, 200);
   request.gather_again = OneIn(random_, 2);
+  request.gather_values_again = OneIn(random_, 2);
   request.turn = uint32_t(random_() % graph_.nodes.size());
   return request;
 }
