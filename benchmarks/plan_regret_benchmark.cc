@@ -115,7 +115,8 @@ struct Case {
   double spearman = 0;    // of predictions with measurements
 };
 
-// What the server said of the largest graph that it planned: the training step.
+// What the server said of the last large graph that it planned: the training step as it stays. The
+// first step makes the optimizer's state, and may have another plan.
 void ReadPlan(const std::string& log, MeasuredPlan& plan) {
   int64_t most = 0;
   for (const absl::string_view line : absl::StrSplit(log, '\n')) {
@@ -126,8 +127,8 @@ void ReadPlan(const std::string& log, MeasuredPlan& plan) {
     int64_t nodes = 0;
     const size_t number = at + 14;
     if (!absl::SimpleAtoi(line.substr(number, line.find(' ', number) - number), &nodes)) continue;
-    if (nodes < most) continue;
-    most = nodes;
+    if (2 * nodes < most) continue;
+    most = std::max(most, nodes);
     plan.description = std::string(line.substr(text + 7, end - text - 7));
     const absl::string_view rest = line.substr(end + 12);
     if (!absl::SimpleAtod(rest.substr(0, rest.find(' ')), &plan.predicted_s)) plan.predicted_s = 0;
