@@ -88,14 +88,14 @@ explain
 
 # With the state whole on every device, a replica needs 10.1 MiB in its first step, in as many micro-batches as there are samples
 # and with everything recomputed (moai_server --force_plan=data=16,micro_batches=32,state=0,recompute=2).
-say "Batch 512 on 16 devices of 6 MiB, in which no replica fits"
-cluster 6MiB
-switch_model 2xLarge.96MB
+say "Batch 512 on 16 devices of 5.25 MiB, in which no replica fits"
+cluster 5376KiB
+switch_model 2xLarge.84MB
 train --batch=512 --steps=4 || fail "training failed"
 explain
 
-say "The same program on two devices of 6 MiB: refused before anything runs"
-switch_model Medium.12MB
+say "The same program on two devices of 5.25 MiB: refused before anything runs"
+switch_model Medium.10.5MB
 if train --batch=512 --steps=3 >"$run/refusal"; then fail "a step that cannot fit was not refused"; fi
 cat "$run/refusal"
 grep --quiet "the smallest accelerator that fits is" "$run/refusal" || fail "the refusal names no accelerator that fits"

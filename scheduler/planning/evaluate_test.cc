@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "graph/builder.h"
@@ -82,7 +83,9 @@ TEST(Evaluate, SumsAloneOverlapWhereOnlySumsDo) {
     EXPECT_LT(both.seconds, one.seconds - one.communication / 2);
   }
   const StepCost one = sum(Overlap::kNone);
-  EXPECT_NEAR(sum(Overlap::kSums).seconds, one.seconds - one.communication, 1e-12);
+  // What a core does for it is not hidden.
+  const double core = std::min(one.communication, one.sent_bytes / 2e9);
+  EXPECT_NEAR(sum(Overlap::kSums).seconds, one.seconds - one.communication + core, 1e-12);
   EXPECT_DOUBLE_EQ(gather(Overlap::kSums).seconds, gather(Overlap::kNone).seconds);
 }
 

@@ -218,6 +218,13 @@ class SearchRun {
         space_.facts(RecomputeMode::kNone).roles()[model[0]].extent < base.shape.model) {
       return;
     }
+    // Two axes that split the same are one, with its words: devices that share samples share no
+    // tensors.
+    const RoleList& data = data_[0][base.data_list];
+    if (base.shape.model > 1 && fixed_.model == 0 && !model.empty() && !data.empty() &&
+        model[0] == data[0]) {
+      return;
+    }
     const std::vector<int64_t> counts = MicroBatches(base, RecomputeMode::kNone);
     if (counts.empty()) return;
     // A pipeline's bubble shrinks with micro-batches.
