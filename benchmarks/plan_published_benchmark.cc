@@ -64,7 +64,6 @@ std::string PlanText(const StatedPlan& p) {
                       " light=", int(p.light));
 }
 
-constexpr double kGibi = double(1 << 30);
 // Beside what a step allocates: the context, workspaces of libraries, buffers of collectives.
 constexpr double kBesideStep = kGibi;
 // What published runs state as their peak is what PyTorch's allocator had taken from the device. It

@@ -15,9 +15,6 @@ namespace moai {
 namespace {
 
 constexpr double kGiga = 1e9;
-// Sizes of memory are binary, whatever their column is called: a device of "80 GB" has 80 GiB, and
-// tools print peaks in the same unit.
-constexpr double kGibi = double(1 << 30);
 
 absl::Status Missing(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("not stated: ", what));

@@ -15,6 +15,10 @@
 
 namespace moai {
 
+// Sizes of memory are binary, whatever their column is called: a device of "80 GB" has 80 GiB, and
+// tools print peaks in the same unit.
+inline constexpr double kGibi = double(1 << 30);
+
 struct PublishedCase {
   models::LanguageModelSizes sizes;
   Dtype dtype = Dtype::kBF16;

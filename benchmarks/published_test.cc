@@ -8,8 +8,6 @@
 namespace moai {
 namespace {
 
-constexpr double kGibi = 1 << 30;
-
 using testing::HasSubstr;
 
 constexpr char kColumns[] =

@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <csignal>
 #include <exception>
-#include <random>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "wire/random_id.h"
 #include "worker/collectives/host_address.h"
 
 namespace moai {
@@ -36,20 +36,12 @@ constexpr milliseconds kForever = std::chrono::hours(24 * 365);
 constexpr GlooMesh::Clock::time_point kNever = GlooMesh::Clock::time_point::max();
 
 constexpr absl::string_view kBlobHeader = "moai-gloo-1";
-constexpr size_t kSecretBytes = 16;
 
 struct Goodbye {
   int32_t code = 0;  // absl::StatusCode
   uint32_t length = 0;
   char text[504] = {};
 };
-
-std::string MakeSecret() {
-  std::random_device random;
-  std::string secret(kSecretBytes, '\0');
-  for (char& byte : secret) byte = static_cast<char>(random());
-  return secret;
-}
 
 // Calls a function of Gloo. Empty, or why it failed.
 template <class Function>
@@ -142,7 +134,7 @@ absl::StatusOr<std::unique_ptr<GlooMesh>> GlooMesh::Open(uint32_t process,
       if (i == process) continue;
       gloo.peers[i] = std::make_unique<Peer>();
       gloo.peers[i]->process = i;
-      gloo.peers[i]->my_secret = MakeSecret();
+      gloo.peers[i]->my_secret = wire::NewRandomId();
       const std::vector<char> port =
           gloo.context->createPair(static_cast<int>(i))->address().bytes();
       mesh->blobs_[i] = absl::StrCat(kBlobHeader, gloo.peers[i]->my_secret,
@@ -202,13 +194,13 @@ absl::Status GlooMesh::Connect(absl::Span<const std::string> blobs, Clock::time_
     if (peer == nullptr) continue;
     absl::string_view blob = blobs[peer->process];
     if (blob.substr(0, kBlobHeader.size()) != kBlobHeader ||
-        blob.size() <= kBlobHeader.size() + kSecretBytes) {
+        blob.size() <= kBlobHeader.size() + wire::kRandomIdBytes) {
       return absl::InvalidArgumentError(
           absl::StrCat("what ", names_[peer->process], " says of its address is not understood"));
     }
     blob.remove_prefix(kBlobHeader.size());
-    peer->peer_secret = std::string(blob.substr(0, kSecretBytes));
-    blob.remove_prefix(kSecretBytes);
+    peer->peer_secret = std::string(blob.substr(0, wire::kRandomIdBytes));
+    blob.remove_prefix(wire::kRandomIdBytes);
     peer->address.assign(blob.begin(), blob.end());
   }
   {
@@ -373,17 +365,17 @@ absl::Status GlooMesh::Meet(Peer& peer, Clock::time_point deadline) {
     return absl::UnavailableError(
         absl::StrCat("cannot connect to ", names_[peer.process], ": ", error));
   }
-  std::string shown(kSecretBytes, '\0');
-  MOAI_ASSIGN_OR_RETURN(
-      Message hears,
-      Recv(peer.process, kGreetingTag, reinterpret_cast<std::byte*>(shown.data()), kSecretBytes));
+  std::string shown(wire::kRandomIdBytes, '\0');
+  MOAI_ASSIGN_OR_RETURN(Message hears,
+                        Recv(peer.process, kGreetingTag, reinterpret_cast<std::byte*>(shown.data()),
+                             wire::kRandomIdBytes));
   MOAI_ASSIGN_OR_RETURN(
       Message says,
       Send(peer.process, kGreetingTag, reinterpret_cast<const std::byte*>(peer.peer_secret.data()),
-           kSecretBytes));
+           wire::kRandomIdBytes));
   MOAI_RETURN_IF_ERROR(Wait(says, deadline));
   MOAI_RETURN_IF_ERROR(Wait(hears, deadline));
-  if (shown != peer.my_secret) {
+  if (!wire::EqualSecrets(shown, peer.my_secret)) {
     return absl::PermissionDeniedError(
         absl::StrCat("someone else connected in the place of ", names_[peer.process]));
   }
