@@ -266,16 +266,11 @@ absl::Status StageRecorder::EmitOne(uint32_t node) {
     inputs.push_back(id);
   }
   for (uint32_t i = 0; i < n.output_count; ++i) output_places.push_back(facts_.OutputOf(node, i));
-  const TensorType& whole = facts_.request().types[n.inputs.empty() ? 0 : n.inputs[0]];
-  if (SplitsClasses(n, input_places) && n.op == Op::kCrossEntropy) {
-    MOAI_ASSIGN_OR_RETURN(const auto made,
-                          SplitCrossEntropy(builder_, n, inputs, input_places, whole, at_));
-    return StoreAll(n, output_places, made);
-  }
   if (SplitsClasses(n, input_places)) {
-    MOAI_ASSIGN_OR_RETURN(const ValueId made,
-                          SplitCrossEntropyGrad(builder_, n, inputs, input_places, whole, at_));
-    return StoreAll(n, output_places, {made});
+    const TensorType& whole = facts_.request().types[n.inputs[0]];
+    MOAI_ASSIGN_OR_RETURN(const std::vector<ValueId> made,
+                          RecordSplitLoss(builder_, n, inputs, input_places, whole, at_));
+    return StoreAll(n, output_places, made);
   }
   const bool divided_mean = facts_.DividesMean(node);
   const DeviceExtents extents =

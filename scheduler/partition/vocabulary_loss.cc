@@ -136,19 +136,8 @@ class Recorder {
   absl::Status status_;
 };
 
-}  // namespace
-
-bool SplitsClasses(const Node& node, absl::Span<const Placement> inputs) {
-  return (node.op == Op::kCrossEntropy || node.op == Op::kCrossEntropyGrad) &&
-         std::any_of(inputs[0].begin(), inputs[0].end(), SplitsClassesAt);
-}
-
-absl::StatusOr<std::array<ValueId, 2>> SplitCrossEntropy(DevicesBuilder& builder, const Node& node,
-                                                         absl::Span<const ValueId> inputs,
-                                                         absl::Span<const Placement> places,
-                                                         const TensorType& logits,
-                                                         const Coordinates& at) {
-  Recorder r(builder, node, inputs, places[0], logits, at);
+absl::StatusOr<std::vector<ValueId>> Losses(Recorder& r, DevicesBuilder& builder,
+                                            absl::Span<const ValueId> inputs) {
   const ValueId labels = r.CheckedLabels(), begin = r.Begin();
   const ValueId inside =
       r.Add(Op::kAnd, {r.Add(Op::kGe, {labels, begin}), r.Add(Op::kLt, {labels, r.End()})});
@@ -169,14 +158,11 @@ absl::StatusOr<std::array<ValueId, 2>> SplitCrossEntropy(DevicesBuilder& builder
   const ValueId lse = r.Add(Op::kAdd, {maximum, r.Add(Op::kLog, {sum})});
   const ValueId loss = r.Add(Op::kSelect, {r.ignored(), zero, r.Add(Op::kSub, {lse, logit})});
   MOAI_RETURN_IF_ERROR(r.status());
-  return std::array<ValueId, 2>{loss, lse};
+  return std::vector<ValueId>{loss, lse};
 }
 
-absl::StatusOr<ValueId> SplitCrossEntropyGrad(DevicesBuilder& builder, const Node& node,
-                                              absl::Span<const ValueId> inputs,
-                                              absl::Span<const Placement> places,
-                                              const TensorType& logits, const Coordinates& at) {
-  Recorder r(builder, node, inputs, places[0], logits, at);
+absl::StatusOr<std::vector<ValueId>> Gradient(Recorder& r, DevicesBuilder& builder,
+                                              absl::Span<const ValueId> inputs) {
   const Dtype dtype = builder.dtype(inputs[2]);  // in which logsumexps and their gradients are
   const ValueId zero = r.Number(dtype, 0);
   const ValueId softmax =
@@ -189,7 +175,24 @@ absl::StatusOr<ValueId> SplitCrossEntropyGrad(DevicesBuilder& builder, const Nod
   const ValueId kept = r.Add(Op::kSelect, {r.AcrossClasses(r.ignored()), zero, gradient});
   const ValueId result = r.Cast(kept, builder.dtype(inputs[0]));
   MOAI_RETURN_IF_ERROR(r.status());
-  return result;
+  return std::vector<ValueId>{result};
+}
+
+}  // namespace
+
+bool SplitsClasses(const Node& node, absl::Span<const Placement> inputs) {
+  return (node.op == Op::kCrossEntropy || node.op == Op::kCrossEntropyGrad) &&
+         std::any_of(inputs[0].begin(), inputs[0].end(), SplitsClassesAt);
+}
+
+absl::StatusOr<std::vector<ValueId>> RecordSplitLoss(DevicesBuilder& builder, const Node& node,
+                                                     absl::Span<const ValueId> inputs,
+                                                     absl::Span<const Placement> places,
+                                                     const TensorType& logits,
+                                                     const Coordinates& at) {
+  Recorder recorder(builder, node, inputs, places[0], logits, at);
+  return node.op == Op::kCrossEntropy ? Losses(recorder, builder, inputs)
+                                      : Gradient(recorder, builder, inputs);
 }
 
 }  // namespace moai

@@ -7,7 +7,7 @@
 #ifndef MOAI_SCHEDULER_PARTITION_VOCABULARY_LOSS_H_
 #define MOAI_SCHEDULER_PARTITION_VOCABULARY_LOSS_H_
 
-#include <array>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -20,19 +20,14 @@ namespace moai {
 // Whether a node is cross entropy, or its gradient, of logits that are split by class.
 bool SplitsClasses(const Node& node, absl::Span<const Placement> inputs);
 
-// Records kCrossEntropy: losses and logsumexps of the rows, the same on all devices that share
-// them. `inputs` as recorded, and where they lie; `logits` is the type of the whole.
-absl::StatusOr<std::array<ValueId, 2>> SplitCrossEntropy(DevicesBuilder& builder, const Node& node,
-                                                         absl::Span<const ValueId> inputs,
-                                                         absl::Span<const Placement> places,
-                                                         const TensorType& logits,
-                                                         const Coordinates& at);
-
-// Records kCrossEntropyGrad: the gradient of the device's own logits.
-absl::StatusOr<ValueId> SplitCrossEntropyGrad(DevicesBuilder& builder, const Node& node,
-                                              absl::Span<const ValueId> inputs,
-                                              absl::Span<const Placement> places,
-                                              const TensorType& logits, const Coordinates& at);
+// Records such a node, and returns its outputs: of kCrossEntropy the losses and logsumexps of the
+// rows, the same on all devices that share them; of kCrossEntropyGrad the gradient of the device's
+// own logits. `inputs` as recorded, and where they lie; `logits` is the type of the whole.
+absl::StatusOr<std::vector<ValueId>> RecordSplitLoss(DevicesBuilder& builder, const Node& node,
+                                                     absl::Span<const ValueId> inputs,
+                                                     absl::Span<const Placement> places,
+                                                     const TensorType& logits,
+                                                     const Coordinates& at);
 
 }  // namespace moai
 
