@@ -28,7 +28,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "benchmarks/small_models.h"
@@ -48,6 +48,9 @@ ABSL_FLAG(std::vector<std::string>, link_mb, (std::vector<std::string>{"200", "5
           "rates of the link in 10^6 bytes a second, one way; models take them by turns");
 ABSL_FLAG(double, link_latency_us, 100, "latency of the link, on top of its own");
 ABSL_FLAG(std::string, device_memory, "2GiB", "of each device");
+ABSL_FLAG(std::vector<std::string>, plans, {},
+          "plans to measure in place of the whole space, each as --force_plan takes it but with + "
+          "for its commas");
 
 namespace moai {
 namespace {
@@ -75,9 +78,15 @@ double Mean(const std::vector<double>& values) {
   return values.empty() ? 0 : sum / double(values.size());
 }
 
-// Everything that two devices can be told to do, as --force_plan takes it, but for pipelines.
+// Everything that two devices can be told to do, as --force_plan takes it: each axis, what is done
+// to state and activations, few micro-batches where nothing but memory wants them, and as many as
+// there can be in a pipeline.
 std::vector<std::string> Space() {
   std::vector<std::string> space;
+  for (const std::string& plan : absl::GetFlag(FLAGS_plans)) {
+    space.push_back(absl::StrReplaceAll(plan, {{"+", ","}}));
+  }
+  if (!space.empty()) return space;
   for (const int recompute : {0, 1, 2}) {
     for (const int micro_batches : {1, 2}) {
       const std::string rest =
@@ -88,6 +97,10 @@ std::vector<std::string> Space() {
       for (const int sequence : {0, 1}) {
         space.push_back(absl::StrCat("data=1,model=2,state=0,sequence=", sequence, rest));
       }
+    }
+    for (const int micro_batches : {2, 4, 8, 16}) {
+      space.push_back(absl::StrCat("data=1,model=1,stages=2,micro_batches=", micro_batches,
+                                   ",recompute=", recompute));
     }
   }
   return space;

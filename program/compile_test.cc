@@ -369,6 +369,26 @@ TEST(CompileTest, CollectivesBesideTransfersComeBeforeTheCommitPoint) {
   EXPECT_EQ(CollectivesOf(program), (std::vector<Op>{Op::kSend, Op::kRecv, Op::kAllReduce}));
 }
 
+// What does not need it goes on until then; transfers stay in their order.
+TEST(CompileTest, ReceivesAsLateAsItCan) {
+  Recorder r;
+  const std::vector<int32_t> matrix = {static_cast<int32_t>(Dtype::kF32), 1, 2};
+  const ValueId x = r.Feed(0, {3, 3});
+  const ValueId got = r.Node(Op::kRecv, {}, matrix, {3, 3});
+  const ValueId sent = r.Node(Op::kMatmul, {x, x}, {0, 0});
+  r.Node(Op::kSend, {sent}, {0});
+  const ValueId more = r.Node(Op::kRecv, {}, matrix, {3, 3});
+  const ValueId other = r.Node(Op::kMatmul, {got, x}, {0, 0});
+  const ValueId product = r.Node(Op::kMatmul, {other, more}, {0, 0});
+  r.Value(r.Node(Op::kMatmul, {product, x}, {0, 0}));
+  const Program program = r.Compile();
+  std::vector<Op> order;
+  for (const Instruction& instruction : program.instructions) order.push_back(instruction.op);
+  EXPECT_EQ(order, (std::vector<Op>{Op::kMatmul, Op::kRecv, Op::kSend, Op::kMatmul, Op::kRecv,
+                                    Op::kMatmul, Op::kMatmul}))
+      << Explain(program);
+}
+
 // The same graph with collectives among its nodes.
 CapturedGraph WithCollectives(const CapturedGraph& from, std::mt19937_64& random) {
   GraphBuilder builder;

@@ -61,6 +61,10 @@ bool IsCollectiveGroup(const Lowering& lowering, const std::vector<OperationId>&
   return op != Op::kInvalid && IsCollective(op);
 }
 
+bool Receives(const Lowering& lowering, const std::vector<OperationId>& group) {
+  return lowering.operations[group.front()].op == Op::kRecv;
+}
+
 }  // namespace
 
 absl::Status OrderGroups(Lowering& lowering) {
@@ -73,13 +77,22 @@ absl::Status OrderGroups(Lowering& lowering) {
   }
 
   // Lowest key first: the place of the group's last operation as recorded, or at once.
+  std::vector<uint32_t> keys(commit + 1, 0);
+  for (uint32_t group = 0; group < commit; ++group) {
+    if (!updates[group]) keys[group] = lowering.groups[group].back() + 1;
+  }
+  // Who receives waits for the sender: not before there is nothing else to do.
+  for (uint32_t group = 0; group < commit; ++group) {
+    if (!Receives(lowering, lowering.groups[group])) continue;
+    uint32_t first = kNone;
+    for (uint32_t next : graph.successors[group]) {
+      if (keys[next] > 0) first = std::min(first, keys[next]);
+    }
+    if (first != kNone) keys[group] = std::max(keys[group], first);
+  }
   using Entry = std::pair<uint32_t, uint32_t>;
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> ready;
-  const auto push = [&](uint32_t group) {
-    uint32_t key = 0;
-    if (group != commit && !updates[group]) key = lowering.groups[group].back() + 1;
-    ready.push({key, group});
-  };
+  const auto push = [&](uint32_t group) { ready.push({keys[group], group}); };
   for (uint32_t group = 0; group <= commit; ++group) {
     if (graph.predecessors[group] == 0) push(group);
   }
