@@ -190,11 +190,25 @@ class Partitioner {
     return groups;
   }
 
+  std::vector<bool> MakesTerms(const Graph& part, const std::vector<uint32_t>& sources) const {
+    std::vector<bool> makes_terms(part.nodes.size(), false);
+    for (uint32_t i = 0; i < part.nodes.size(); ++i) {
+      if (sources[i] == PartitionedGraph::kNoSource) continue;
+      const Node& node = graph_.nodes[sources[i]];
+      for (uint32_t k = 0; k < node.output_count; ++k) {
+        if (part.nodes[i].op != node.op) continue;  // moves a value for it
+        makes_terms[i] = makes_terms[i] || facts_.summed(node.first_output + k);
+      }
+    }
+    return makes_terms;
+  }
+
   PartitionedGraph Finish() {
     PartitionedGraph result;
     result.parts.resize(request_.devices.size());
     result.turns.resize(request_.devices.size());
     result.sources.resize(request_.devices.size());
+    result.makes_terms.resize(request_.devices.size());
     if (request_.sample) result.types.resize(request_.devices.size());
     for (uint32_t stage = 0; stage < stages_; ++stage) {
       StageRecorder& recorder = *recorders_[stage];
@@ -211,6 +225,7 @@ class Partitioner {
             size_t(std::find(request_.devices.begin(), request_.devices.end(), devices[i]) -
                    request_.devices.begin());
         result.parts[at] = std::move(parts[i]);
+        result.makes_terms[at] = MakesTerms(*result.parts[at].graph, sources);
         result.turns[at] = turns;
         result.sources[at] = sources;
         if (request_.sample) result.types[at] = std::move(types[i]);

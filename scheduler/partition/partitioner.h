@@ -90,6 +90,8 @@ struct PartitionedGraph {
   // value was moved; kNoSource where a graph input is given out.
   static constexpr uint32_t kNoSource = UINT32_MAX;
   std::vector<std::vector<uint32_t>> sources;
+  // By part and node of its structure: it makes terms of a sum over micro-batches.
+  std::vector<std::vector<bool>> makes_terms;
   // Of a sample, by part: of every value.
   std::vector<std::vector<TensorType>> types;
   // By value of the whole graph: its micro-batches' terms are summed, and the sum alone is read.

@@ -21,9 +21,11 @@ StepCost CostOfStages(const Cluster& cluster, absl::Span<const StageCost> stages
     once = std::max(once, own.once);
     all_once += own.once;
     const int64_t chunks = count * options.virtual_stages;
-    const int64_t in_flight = count == 1 ? 1
-                                         : std::min(options.micro_batches * options.virtual_stages,
-                                                    MicroBatchesInFlight(count, chunks, stage));
+    const int64_t all = options.micro_batches * options.virtual_stages;
+    const int64_t in_flight = options.barrier ? all
+                              : count == 1
+                                  ? 1
+                                  : std::min(all, MicroBatchesInFlight(count, chunks, stage));
     // What goes from the forward to the backward pass is there for each micro-batch on its way
     // through a chunk; for one through all chunks it is counted.
     const double extra = double(std::max<int64_t>(0, in_flight - options.virtual_stages));
@@ -39,7 +41,9 @@ StepCost CostOfStages(const Cluster& cluster, absl::Span<const StageCost> stages
     }
   }
   const double v = double(options.virtual_stages);
-  if (options.micro_batches > 1) {
+  if (options.barrier) {
+    total.seconds = double(options.micro_batches) * sum + all_once;
+  } else if (options.micro_batches > 1) {
     total.seconds = double(options.micro_batches) * slowest + (sum - slowest) / v + once;
   } else {
     total.seconds = all_once;  // stages wait for each other

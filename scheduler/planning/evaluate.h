@@ -41,6 +41,8 @@ struct EvaluateOptions {
   int64_t micro_batches = 1;
   // Chunks of each pipeline stage.
   int64_t virtual_stages = 1;
+  // Whether micro-batches wait for each other (micro_batch_barrier.h).
+  bool barrier = false;
 };
 
 // A sample (PartitionRequest::sample) with one part for each pipeline stage, in their order.
@@ -52,7 +54,8 @@ struct StageCost;
 // most.
 //
 // A pipeline takes sum_s t_s / v + (m - 1 / v) max_s t_s + exposed rest: t_s of one micro-batch on
-// stage s, m micro-batches, v chunks a stage (cf. arXiv 2104.04473, 2.2).
+// stage s, m micro-batches, v chunks a stage (cf. arXiv 2104.04473, 2.2). Where micro-batches wait
+// for each other, so do stages: m sum_s t_s.
 StepCost CostOfStages(const Cluster& cluster, absl::Span<const StageCost> stages,
                       const EvaluateOptions& options);
 

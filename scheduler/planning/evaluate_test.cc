@@ -15,6 +15,7 @@ namespace {
 StepCost CostOf(CapturedGraph captured, Overlap overlap = Overlap::kAll) {
   PartitionedGraph partitioned;
   partitioned.turns = {std::vector<NodeTurn>(captured.graph.nodes.size(), NodeTurn::kOnce)};
+  partitioned.makes_terms = {std::vector<bool>(captured.graph.nodes.size(), false)};
   partitioned.sources = {
       std::vector<uint32_t>(captured.graph.nodes.size(), PartitionedGraph::kNoSource)};
   partitioned.parts.push_back({std::make_shared<const Graph>(std::move(captured.graph)),

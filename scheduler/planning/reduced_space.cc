@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "base/status.h"
 #include "scheduler/cost/collective_cost.h"
+#include "scheduler/planning/micro_batch_barrier.h"
 #include "scheduler/planning/pipeline.h"
 
 namespace moai {
@@ -164,10 +165,10 @@ absl::StatusOr<const ReducedSpace::Division*> ReducedSpace::DivisionOf(int64_t s
   return &*entry->second;
 }
 
-absl::StatusOr<const StageSample*> ReducedSpace::SampleOf(const Cluster& cluster,
-                                                          const Candidate& candidate,
-                                                          Overlap overlap) {
-  if (last_ != nullptr && SameAxes(last_->candidate, candidate)) return &*last_->sample;
+absl::StatusOr<const ReducedSpace::Sampled*> ReducedSpace::SampleOf(const Cluster& cluster,
+                                                                    const Candidate& candidate,
+                                                                    Overlap overlap) {
+  if (last_ != nullptr && SameAxes(last_->candidate, candidate)) return last_.get();
   Candidate mapped = candidate;
   for (AxisPolicy& axis : mapped.axes) axis.roles = Mapped(axis.roles);
   mapped.time_roles = Mapped(candidate.time_roles);
@@ -189,15 +190,18 @@ absl::StatusOr<const StageSample*> ReducedSpace::SampleOf(const Cluster& cluster
   sampled->sample.emplace(
       cluster, sampled->partitioned, 0, sampled->partitioned.types[0],
       EvaluateOptions{.overlap = overlap, .micro_batches = candidate.micro_batches}, &reduced_);
+  sampled->barrier =
+      candidate.micro_batches > 1 && HasMicroBatchBarrier(reduced_.graph, sampled->partitioned);
   last_ = std::move(sampled);
-  return &*last_->sample;
+  return last_.get();
 }
 
 absl::StatusOr<StepCost> ReducedSpace::Evaluate(const Cluster& cluster, const Candidate& candidate,
                                                 Overlap overlap) {
   MOAI_ASSIGN_OR_RETURN(const Division* division,
                         DivisionOf(candidate.stages, candidate.virtual_stages));
-  MOAI_ASSIGN_OR_RETURN(const StageSample* sample, SampleOf(cluster, candidate, overlap));
+  MOAI_ASSIGN_OR_RETURN(const Sampled* sampled, SampleOf(cluster, candidate, overlap));
+  const StageSample* const sample = &*sampled->sample;
   std::vector<StageCost> stages;
   for (const StageWeights& weights : division->stages) stages.push_back(sample->Cost(weights));
   int64_t devices = 1;  // of a stage
@@ -226,7 +230,8 @@ absl::StatusOr<StepCost> ReducedSpace::Evaluate(const Cluster& cluster, const Ca
   return CostOfStages(cluster, stages,
                       {.overlap = overlap,
                        .micro_batches = candidate.micro_batches,
-                       .virtual_stages = candidate.virtual_stages});
+                       .virtual_stages = candidate.virtual_stages,
+                       .barrier = sampled->barrier});
 }
 
 }  // namespace moai

@@ -48,6 +48,7 @@ class ReducedSpace {
   struct Sampled {
     Candidate candidate;
     PartitionedGraph partitioned;
+    bool barrier = false;  // between micro-batches
     std::optional<StageSample> sample;
   };
 
@@ -56,8 +57,8 @@ class ReducedSpace {
   bool MapRoles();
   std::vector<RoleId> Mapped(const std::vector<RoleId>& roles) const;
   absl::StatusOr<const Division*> DivisionOf(int64_t stages, int64_t virtual_stages);
-  absl::StatusOr<const StageSample*> SampleOf(const Cluster& cluster, const Candidate& candidate,
-                                              Overlap overlap);
+  absl::StatusOr<const Sampled*> SampleOf(const Cluster& cluster, const Candidate& candidate,
+                                          Overlap overlap);
 
   const GraphFacts& whole_;
   ReducedGraph reduced_;

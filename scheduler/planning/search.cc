@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "scheduler/planning/grow_roles.h"
+#include "scheduler/planning/micro_batch_barrier.h"
 #include "scheduler/planning/pipeline.h"
 
 namespace moai {
@@ -138,7 +139,9 @@ absl::StatusOr<StepCost> SearchSpace::EvaluateCandidate(const Candidate& candida
   return Evaluate(*request_.cluster, partitioned,
                   {.overlap = request_.overlap,
                    .micro_batches = candidate.micro_batches,
-                   .virtual_stages = candidate.virtual_stages});
+                   .virtual_stages = candidate.virtual_stages,
+                   .barrier = candidate.micro_batches > 1 &&
+                              HasMicroBatchBarrier(*request.graph, partitioned)});
 }
 
 absl::StatusOr<StepCost> SearchSpace::EstimateCandidate(const Candidate& candidate) const {

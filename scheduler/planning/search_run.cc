@@ -5,6 +5,7 @@
 // Where blocks repeat, candidates are costed by few of them, and the best by the whole graph.
 // Lists are compared once, on one mesh, and only the best go through all meshes.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -227,12 +228,34 @@ class SearchRun {
     }
     const std::vector<int64_t> counts = MicroBatches(base, RecomputeMode::kNone);
     if (counts.empty()) return;
-    // A pipeline's bubble shrinks with micro-batches.
-    const int64_t m = base.shape.stages == 1 ? counts.front() : counts.back();
-    const auto cost = Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, m, 1));
-    if (!cost.has_value()) return;
-    base.bound = cost->seconds * (base.shape.stages == 1 ? 1 : 0.8);
+    if (base.shape.stages == 1) {
+      const auto cost =
+          Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, counts.front(), 1));
+      if (!cost.has_value()) return;
+      base.bound = cost->seconds;
+    } else {
+      double fastest = std::numeric_limits<double>::infinity();
+      OverFasterCounts(counts, [&](int64_t m) {
+        const auto cost = Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, m, 1));
+        if (cost.has_value()) fastest = std::min(fastest, cost->seconds);
+        return cost.has_value() ? cost->seconds : std::numeric_limits<double>::infinity();
+      });
+      if (!std::isfinite(fastest)) return;
+      base.bound = 0.8 * fastest;  // chunks make its bubble smaller
+    }
     bases_.push_back(base);
+  }
+
+  // A pipeline's bubble shrinks with micro-batches, and what each of them costs grows: from the
+  // most down, as long as fewer are faster.
+  template <typename Seconds>
+  static void OverFasterCounts(const std::vector<int64_t>& counts, const Seconds& seconds) {
+    double last = std::numeric_limits<double>::infinity();
+    for (size_t i = counts.size(); i-- > 0;) {
+      const double here = seconds(counts[i]);
+      if (here >= last) return;
+      last = here;
+    }
   }
 
   void TryForms(const Base& base) {
@@ -264,10 +287,10 @@ class SearchRun {
     if (base.shape.stages > 1) return TryPipeline(base, mode, state, counts);
     // Memory falls with the number of micro-batches: the first that fits is found by halving.
     size_t low = 0, high = counts.size() - 1;
-    if (!Keep(Make(base, mode, state, counts[high], 1))) return false;
+    if (!Keep(Make(base, mode, state, counts[high], 1)).has_value()) return false;
     while (low < high) {
       const size_t middle = (low + high) / 2;
-      if (Keep(Make(base, mode, state, counts[middle], 1))) {
+      if (Keep(Make(base, mode, state, counts[middle], 1)).has_value()) {
         high = middle;
       } else {
         low = middle + 1;
@@ -281,31 +304,34 @@ class SearchRun {
     bool fits = false;
     for (int64_t chunks : kChunks) {
       if (!Allows(fixed_.virtual_stages, chunks)) continue;
-      const bool here = Keep(Make(base, mode, state, counts.back(), chunks));
+      bool here = false;
+      OverFasterCounts(counts, [&](int64_t m) {
+        const std::optional<double> seconds = Keep(Make(base, mode, state, m, chunks));
+        here = here || seconds.has_value();
+        return seconds.value_or(std::numeric_limits<double>::infinity());
+      });
       fits = fits || here;
       if (!here) break;  // more chunks take more memory
-    }
-    if (fits && counts.size() > 1) {
-      Keep(Make(base, mode, state, counts[counts.size() - 2], 1));
     }
     return fits;
   }
 
-  // Whether the candidate fits. Where that decides what is best, the whole graph says so.
-  bool Keep(const Candidate& candidate) {
+  // Its seconds where the candidate fits. Where that decides what is best, the whole graph says so.
+  std::optional<double> Keep(const Candidate& candidate) {
     std::optional<StepCost> cost = Evaluate(candidate);
-    if (!cost.has_value()) return false;
+    if (!cost.has_value()) return std::nullopt;
     const bool decides =
         double(cost->total_bytes()) <= kNearlyFits * double(available()) && cost->seconds < best_;
     Kept kept{{candidate, *cost}, !space_.estimates(candidate.recompute)};
-    if (decides && !Confirm(kept)) return false;
+    if (decides && !Confirm(kept)) return std::nullopt;
     const bool fits = kept.plan.cost.total_bytes() <= available();
     if (fits) {
       ++result_.feasible;
       best_ = std::min(best_, kept.plan.cost.seconds);
     }
+    const double seconds = kept.plan.cost.seconds;
     (fits ? fitting_ : others_).push_back(std::move(kept));
-    return fits;
+    return fits ? std::optional<double>(seconds) : std::nullopt;
   }
 
   // Replaces an estimate by what the whole graph costs. False where it cannot be partitioned.

@@ -95,6 +95,7 @@ void StageSample::FindKernels() {
     kernel.source = sources[last];
     kernel.repeats = InMicroBatch(group) ? double(options_.micro_batches) : 1;
     CostKernel(group, kernel);
+    if (options_.micro_batches > 1) AddSums(group, kernel);
   }
   Schedule(/*micro_batch_only=*/false);
   if (options_.micro_batches > 1) Schedule(/*micro_batch_only=*/true);
@@ -119,6 +120,17 @@ void StageSample::CostKernel(uint32_t group, Kernel& kernel) const {
   kernel.communication = CollectiveSeconds(cluster_, kind, bytes, shape);
   const double p = double(shape.size()), share = (p - 1) / p;
   kernel.sent_bytes = bytes * share * (kind == CollectiveKind::kAllReduce ? 2 : 1);
+}
+
+// What is summed over micro-batches is added to the sum once it is made.
+void StageSample::AddSums(uint32_t group, Kernel& kernel) const {
+  for (uint32_t i : groups_.groups[group]) {
+    if (!partitioned_.makes_terms[part_][i]) continue;
+    const TensorType& type = types_[graph_.nodes[i].first_output];
+    const double elements = double(type.shape.elements());
+    kernel.flops += elements;
+    kernel.compute += StreamingSeconds(cluster_.device, elements, 3 * double(type.bytes()));
+  }
 }
 
 // The nodes in order. In a sample the nodes of the micro-batch stand for all: their steady state is

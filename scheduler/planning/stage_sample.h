@@ -76,6 +76,7 @@ class StageSample {
   void FindKernels();
   void Schedule(bool micro_batch_only);
   void CostKernel(uint32_t group, Kernel& kernel) const;
+  void AddSums(uint32_t group, Kernel& kernel) const;
   double RunCollective(uint32_t group, double start, Clock& clock);
   double SecondsInBucket(const Node& node, bool queued, Clock& clock) const;
   double CollectiveBytes(const Node& node) const;
