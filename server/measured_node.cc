@@ -25,6 +25,8 @@ DeviceProfileMeasurement FromProto(const proto::DeviceMeasurement& proto) {
   measurement.vector_gflops = proto.vector_gflops();
   measurement.attention_gflops = proto.attention_gflops();
   measurement.attention_grad_gflops = proto.attention_grad_gflops();
+  measurement.convolution_gflops = proto.convolution_gflops();
+  measurement.convolution_grad_gflops = proto.convolution_grad_gflops();
   return measurement;
 }
 

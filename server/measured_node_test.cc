@@ -28,6 +28,8 @@ proto::WorkerHello Hello() {
   measurement->set_vector_gflops(5);
   measurement->set_attention_gflops(50);
   measurement->set_attention_grad_gflops(40);
+  measurement->set_convolution_gflops(30);
+  measurement->set_convolution_grad_gflops(20);
   for (proto::LinkMeasurement* link :
        {hello.mutable_process_link(), hello.mutable_network_link()}) {
     link->set_latency_us(20);

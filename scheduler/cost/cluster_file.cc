@@ -105,7 +105,8 @@ absl::Status ReadDevice(const YAML::Node& map, DeviceModel* device) {
                                 {"step_ms", &device->step_seconds, kMilli},
                                 {"attention_fraction", &device->attention_fraction},
                                 {"attention_grad_fraction", &device->attention_grad_fraction},
-                                {"convolution_fraction", &device->convolution_fraction}},
+                                {"convolution_fraction", &device->convolution_fraction},
+                                {"convolution_grad_fraction", &device->convolution_grad_fraction}},
                                {"name", "type", "peak_TFLOPs", "matmul"}));
   if (map["name"]) device->name = map["name"].as<std::string>();
   if (map["peak_TFLOPs"]) MOAI_RETURN_IF_ERROR(ReadPeaks(map["peak_TFLOPs"], device));

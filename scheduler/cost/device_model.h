@@ -90,8 +90,9 @@ struct DeviceModel {
   double attention_grad_fraction = 0.5;
   // The CPU's attention computes in f32 whatever its operands are; GPUs' in the operands' dtype.
   bool attention_in_f32 = false;
-  // Convolution, as a share of the matrix product of equal shape.
+  // Convolution and its gradients, as a share of the matrix product of equal shape.
   double convolution_fraction = 0.8;
+  double convolution_grad_fraction = 0.8;
 
   double peak(MathKind kind) const { return peak_flops[static_cast<size_t>(kind)]; }
   double streaming_bandwidth() const { return memory_bandwidth * memory_fraction; }

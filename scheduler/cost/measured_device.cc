@@ -27,7 +27,9 @@ absl::Status CheckRates(const DeviceProfileMeasurement& m) {
                 {"kernel_microseconds", m.kernel_microseconds},
                 {"vector_gflops", m.vector_gflops},
                 {"attention_gflops", m.attention_gflops},
-                {"attention_grad_gflops", m.attention_grad_gflops}};
+                {"attention_grad_gflops", m.attention_grad_gflops},
+                {"convolution_gflops", m.convolution_gflops},
+                {"convolution_grad_gflops", m.convolution_grad_gflops}};
   for (const auto& [name, rate] : kRates) {
     if (!Positive(rate)) {
       return absl::InvalidArgumentError(
@@ -60,6 +62,21 @@ absl::StatusOr<LinkLevel> LinkFromMeasurement(const char* name, const LinkMeasur
                    .efficiency = 1,  // measured
                    .latency = m.latency_us * 1e-6,
                    .all_reduce_gain = m.reduce_gb_per_s / m.gather_gb_per_s};
+}
+
+// From the rates of the measured convolution to shares of the products of equal shape.
+void SetConvolution(const DeviceProfileMeasurement& m, DeviceModel& device) {
+  constexpr double kPixels = 4 * 16 * 16, kChannels = 32, kWindow = 3 * 3;
+  constexpr MatmulShape kForward = {.m = kPixels, .n = kChannels, .k = kChannels * kWindow};
+  constexpr MatmulShape kOfWeight = {.m = kChannels, .n = kChannels * kWindow, .k = kPixels};
+  const auto seconds = [&](const MatmulShape& shape) {
+    return MatmulArithmeticSeconds(device, MathKind::kF32, shape, sizeof(float));
+  };
+  const double flops = kForward.flops();
+  // The gradient of the input is a product of the forward one's shape.
+  device.convolution_fraction = seconds(kForward) / (flops / (m.convolution_gflops * kGiga));
+  device.convolution_grad_fraction =
+      (seconds(kForward) + seconds(kOfWeight)) / (2 * flops / (m.convolution_grad_gflops * kGiga));
 }
 
 }  // namespace
@@ -131,8 +148,7 @@ absl::StatusOr<DeviceModel> DeviceFromMeasurement(const DeviceProfileMeasurement
   const double head_rate = AttentionHeadRate(64);
   device.attention_fraction = measurement.attention_gflops * kGiga / (f32 * head_rate);
   device.attention_grad_fraction = measurement.attention_grad_gflops * kGiga / (f32 * head_rate);
-  // Convolution runs through the same library as products.
-  device.convolution_fraction = 0.8;
+  SetConvolution(measurement, device);
   return device;
 }
 

@@ -22,11 +22,14 @@ DeviceProfileMeasurement Measurement() {
   m.vector_gflops = 5;
   m.attention_gflops = 60;
   m.attention_grad_gflops = 40;
+  m.convolution_gflops = 30;
+  m.convolution_grad_gflops = 10;
   return m;
 }
 
 double Seconds(const DeviceModel& device, Op op, Dtype dtype, const std::vector<Shape>& shapes,
-               std::vector<int32_t> attributes, std::vector<double> numbers = {}) {
+               std::vector<int32_t> attributes, std::vector<double> numbers = {},
+               std::vector<int64_t> extents = {}) {
   GraphBuilder builder;
   std::vector<ValueId> inputs;
   std::vector<TensorType> types;
@@ -35,7 +38,7 @@ double Seconds(const DeviceModel& device, Op op, Dtype dtype, const std::vector<
     inputs.push_back(
         builder.AddInput(InputKind::kValue, static_cast<uint32_t>(inputs.size()), types.back()));
   }
-  EXPECT_TRUE(builder.AddNode(op, inputs, attributes, {}, numbers).ok());
+  EXPECT_TRUE(builder.AddNode(op, inputs, attributes, extents, numbers).ok());
   const CapturedGraph captured = builder.Finish();
   const Node& node = captured.graph.nodes[0];
   return OpSeconds(
@@ -67,6 +70,17 @@ TEST(MeasuredDeviceTest, WhatWasMeasuredIsPredicted) {
     EXPECT_NEAR(Seconds(*device, Op::kAttention, dtype, qkv, {0}, {0.125}),
                 2.0 * 8 * 512 * 512 * 128 / 60e9 + launch, 1e-8);
   }
+  const std::vector<Shape> convolution = {{4, 32, 16, 16}, {32, 32, 3, 3}};
+  const double flops = 2.0 * 4 * 16 * 16 * 32 * 32 * 9;
+  EXPECT_NEAR(
+      Seconds(*device, Op::kConv2d, Dtype::kF32, convolution, {}, {}, {1, 1, 1, 1, 1, 1, 1, 1, 1}),
+      flops / 30e9 + launch, 1e-8);
+  const double of_input = Seconds(*device, Op::kConv2dGradInput, Dtype::kF32, convolution, {}, {},
+                                  {1, 1, 1, 1, 1, 1, 1, 1, 1, 16, 16});
+  const double of_weight =
+      Seconds(*device, Op::kConv2dGradWeight, Dtype::kF32, {convolution[0], convolution[0]}, {}, {},
+              {1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3});
+  EXPECT_NEAR(of_input + of_weight, 2 * flops / 10e9 + 2 * launch, 1e-8);
 }
 
 TEST(MeasuredDeviceTest, WhatIsNoMeasurementIsRefused) {

@@ -182,8 +182,10 @@ double ArithmeticSeconds(const DeviceModel& device, const Node& node,
     case Op::kConv2dGradInput:
     case Op::kConv2dGradWeight: {
       const MatmulShape shape = ConvolutionShape(node, inputs, outputs, flops);
+      const double fraction =
+          node.op == Op::kConv2d ? device.convolution_fraction : device.convolution_grad_fraction;
       return MatmulArithmeticSeconds(device, MathFor(device, inputs[0].dtype), shape, element) /
-             (device.convolution_fraction * device.matmul.sustained);
+             (fraction * device.matmul.sustained);
     }
     case Op::kAttention:
     case Op::kAttentionGrad:

@@ -25,6 +25,8 @@ inline proto::DeviceMeasurement ToProto(const DeviceProfileMeasurement& measurem
   proto.set_vector_gflops(measurement.vector_gflops);
   proto.set_attention_gflops(measurement.attention_gflops);
   proto.set_attention_grad_gflops(measurement.attention_grad_gflops);
+  proto.set_convolution_gflops(measurement.convolution_gflops);
+  proto.set_convolution_grad_gflops(measurement.convolution_grad_gflops);
   return proto;
 }
 

@@ -45,6 +45,12 @@ class Recording {
                               const std::vector<double>& numbers = {}) {
     return builder_.AddNode(op, inputs, attributes, {}, numbers);
   }
+  // One more node, whose result is the graph's.
+  absl::StatusOr<CapturedGraph> FinishWith(Op op, const std::vector<ValueId>& inputs,
+                                           const std::vector<int64_t>& extents) {
+    MOAI_ASSIGN_OR_RETURN(const ValueId y, builder_.AddNode(op, inputs, {}, extents));
+    return Finish({y});
+  }
   CapturedGraph Finish(std::initializer_list<ValueId> outputs) {
     for (ValueId value : outputs) builder_.AddOutput(OutputKind::kValue, value);
     return builder_.Finish();
@@ -82,6 +88,7 @@ class Measurer {
     MOAI_RETURN_IF_ERROR(MeasureVector());
     MeasureMatmul(Dtype::kBF16, kShapes[0]).IgnoreError();  // not every processor has a kernel
     MOAI_RETURN_IF_ERROR(MeasureAttention());
+    MOAI_RETURN_IF_ERROR(MeasureConvolution());
     const bool bf16 = result_.matmuls.size() > 1;
     for (const MatmulMeasurement& shape : absl::MakeConstSpan(kShapes).subspan(1)) {
       for (Dtype dtype : {Dtype::kF32, Dtype::kBF16}) {
@@ -197,6 +204,32 @@ class Measurer {
     const CapturedGraph gradient = backward.Finish({dq, dq + 1, dq + 2});
     MOAI_ASSIGN_OR_RETURN(const double grad_seconds, Seconds(gradient));
     result_.attention_grad_gflops = FlopsOf(gradient) / grad_seconds / 1e9;
+    return absl::OkStatus();
+  }
+
+  absl::Status MeasureConvolution() {
+    const Shape image = {4, 32, 16, 16}, weight = {32, 32, 3, 3};
+    const std::vector<int64_t> same = {1, 1, 1, 1, 1, 1, 1, 1, 1};  // the result has image's shape
+    const auto record = [&](Op op, const Shape& second, int64_t height, int64_t width) {
+      Recording recording;
+      const ValueId a = recording.Input(Dtype::kF32, image);
+      const ValueId b = recording.Input(Dtype::kF32, second);
+      std::vector<int64_t> extents = same;
+      if (op != Op::kConv2d) extents.insert(extents.end(), {height, width});
+      return recording.FinishWith(op, {a, b}, extents);
+    };
+    MOAI_ASSIGN_OR_RETURN(const CapturedGraph forward, record(Op::kConv2d, weight, 0, 0));
+    MOAI_ASSIGN_OR_RETURN(const double seconds, Seconds(forward));
+    result_.convolution_gflops = FlopsOf(forward) / seconds / 1e9;
+
+    MOAI_ASSIGN_OR_RETURN(const CapturedGraph of_input,
+                          record(Op::kConv2dGradInput, weight, image[2], image[3]));
+    MOAI_ASSIGN_OR_RETURN(const CapturedGraph of_weight,
+                          record(Op::kConv2dGradWeight, image, weight[2], weight[3]));
+    MOAI_ASSIGN_OR_RETURN(const double input_seconds, Seconds(of_input));
+    MOAI_ASSIGN_OR_RETURN(const double weight_seconds, Seconds(of_weight));
+    result_.convolution_grad_gflops =
+        (FlopsOf(of_input) + FlopsOf(of_weight)) / (input_seconds + weight_seconds) / 1e9;
     return absl::OkStatus();
   }
 

@@ -20,6 +20,8 @@ DeviceProfileMeasurement Example() {
   m.vector_gflops = 4;
   m.attention_gflops = 50;
   m.attention_grad_gflops = 40;
+  m.convolution_gflops = 30;
+  m.convolution_grad_gflops = 20;
   return m;
 }
 
@@ -48,6 +50,8 @@ TEST(MeasureDeviceTest, EveryRateIsThere) {
   EXPECT_GT(measured->kernel_microseconds, 0);
   EXPECT_GT(measured->vector_gflops, 0);
   EXPECT_GT(measured->attention_gflops, 0);
+  EXPECT_GT(measured->convolution_gflops, 0);
+  EXPECT_GT(measured->convolution_grad_gflops, 0);
   EXPECT_GT(measured->attention_grad_gflops, 0);
   // What it measures of itself it can read back.
   EXPECT_EQ(DeviceProfileFromJson(ToJson(*measured)).value(), *measured);
@@ -116,7 +120,7 @@ TEST(ProfileFileTest, ADirectoryThatCannotBeMadeCostsNothing) {
 
 TEST(ProfileFileTest, JsonRoundTripAndWhatIsRefused) {
   EXPECT_EQ(DeviceProfileFromJson(ToJson(Example())).value(), Example());
-  for (const char* text : {"", "[]", "{}", "{\"version\": 1}", "\xff"}) {
+  for (const char* text : {"", "[]", "{}", "{\"version\": 2}", "\xff"}) {
     EXPECT_FALSE(DeviceProfileFromJson(text).ok()) << text;
   }
   DeviceProfileMeasurement broken = Example();
@@ -129,7 +133,7 @@ TEST(ProfileFileTest, JsonRoundTripAndWhatIsRefused) {
   broken.matmuls[0].k = 0;
   EXPECT_FALSE(DeviceProfileFromJson(ToJson(broken)).ok());
   std::string other = ToJson(Example());
-  other.replace(other.find("\"version\": 1"), 12, "\"version\": 9");
+  other.replace(other.find("\"version\": 2"), 12, "\"version\": 9");
   EXPECT_FALSE(DeviceProfileFromJson(other).ok());
 }
 

@@ -21,7 +21,7 @@ namespace {
 using nlohmann::json;
 
 // Of what is measured and how: other versions' files are measured again.
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 // Of what is said of links.
 constexpr int kLinksVersion = 2;
 
@@ -78,7 +78,9 @@ bool ReadProfile(const json& file, DeviceProfileMeasurement* result) {
          ReadRate(file, "kernel_microseconds", &result->kernel_microseconds) &&
          ReadRate(file, "vector_gflops", &result->vector_gflops) &&
          ReadRate(file, "attention_gflops", &result->attention_gflops) &&
-         ReadRate(file, "attention_grad_gflops", &result->attention_grad_gflops);
+         ReadRate(file, "attention_grad_gflops", &result->attention_grad_gflops) &&
+         ReadRate(file, "convolution_gflops", &result->convolution_gflops) &&
+         ReadRate(file, "convolution_grad_gflops", &result->convolution_grad_gflops);
 }
 
 bool ReadLink(const json& file, const char* key, LinkMeasurement* link) {
@@ -142,6 +144,8 @@ std::string ToJson(const DeviceProfileMeasurement& measurement) {
                {"vector_gflops", measurement.vector_gflops},
                {"attention_gflops", measurement.attention_gflops},
                {"attention_grad_gflops", measurement.attention_grad_gflops},
+               {"convolution_gflops", measurement.convolution_gflops},
+               {"convolution_grad_gflops", measurement.convolution_grad_gflops},
                {"matmuls", json::array()}};
   for (const MatmulMeasurement& m : measurement.matmuls) {
     file["matmuls"].push_back({{"dtype", std::string(Name(m.dtype))},
