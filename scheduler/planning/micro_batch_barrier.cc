@@ -8,19 +8,23 @@ namespace moai {
 namespace {
 
 // By node of the graph: whether it runs in each micro-batch. What merely moves a value for it does
-// not count.
+// not count, but where the node itself became other ops.
 std::vector<bool> InMicroBatch(const Graph& graph, const PartitionedGraph& partitioned) {
-  std::vector<bool> in_micro_batch(graph.nodes.size(), false);
+  std::vector<bool> own(graph.nodes.size(), false), known(own), any(own);
   for (size_t part = 0; part < partitioned.parts.size(); ++part) {
-    const Graph& own = *partitioned.parts[part].graph;
-    for (uint32_t node = 0; node < own.nodes.size(); ++node) {
+    const Graph& divided = *partitioned.parts[part].graph;
+    for (uint32_t node = 0; node < divided.nodes.size(); ++node) {
       const uint32_t source = partitioned.sources[part][node];
       if (source == PartitionedGraph::kNoSource) continue;
-      if (own.nodes[node].op != graph.nodes[source].op) continue;
-      if (partitioned.turns[part][node] != NodeTurn::kOnce) in_micro_batch[source] = true;
+      const bool in_micro_batch = partitioned.turns[part][node] != NodeTurn::kOnce;
+      const bool itself = divided.nodes[node].op == graph.nodes[source].op;
+      any[source] = any[source] || in_micro_batch;
+      known[source] = known[source] || itself;
+      own[source] = own[source] || (itself && in_micro_batch);
     }
   }
-  return in_micro_batch;
+  for (size_t i = 0; i < own.size(); ++i) own[i] = known[i] ? own[i] : any[i];
+  return own;
 }
 
 }  // namespace

@@ -121,7 +121,8 @@ absl::StatusOr<StageTimes> TimesOf(const Cluster& cluster, const PartitionedGrap
                                    size_t stage) {
   const PartitionedGraph alone{.parts = {partitioned.parts[stage]},
                                .turns = {partitioned.turns[stage]},
-                               .sources = {partitioned.sources[stage]}};
+                               .sources = {partitioned.sources[stage]},
+                               .makes_terms = {partitioned.makes_terms[stage]}};
   MOAI_ASSIGN_OR_RETURN(const StepCost two, Evaluate(cluster, alone, {.micro_batches = 2}));
   MOAI_ASSIGN_OR_RETURN(const StepCost three, Evaluate(cluster, alone, {.micro_batches = 3}));
   StageTimes times;
