@@ -36,13 +36,15 @@ struct Model {
 };
 
 using SizesKey = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double>;
-using ModelKey = std::tuple<SizesKey, int64_t, int>;
+using ModelKey = std::tuple<SizesKey, int64_t, int, bool>;
 
 SizesKey KeyOf(const models::LanguageModelSizes& s) {
   return {s.layers, s.hidden, s.ffn, s.heads, s.kv_heads, s.vocabulary, s.sequence, s.parameters};
 }
 
-ModelKey KeyOf(const PublishedCase& c) { return {KeyOf(c.sizes), c.batch, int(c.dtype)}; }
+ModelKey KeyOf(const PublishedCase& c) {
+  return {KeyOf(c.sizes), c.batch, int(c.dtype), c.sizes.fused_attention};
+}
 
 absl::StatusOr<Model> MakeModel(const PublishedCase& c) {
   MOAI_ASSIGN_OR_RETURN(const models::ModelConfig config, models::ConfigForSizes(c.sizes));

@@ -40,8 +40,8 @@
 #include "worker/profile/measure_device.h"
 #include "worker/profile/measure_links.h"
 
-ABSL_FLAG(double, seconds, 540, "what measuring may take; each model has an equal share of it");
-ABSL_FLAG(int, rounds, 2, "turns that each plan has at least, whatever they take");
+ABSL_FLAG(double, seconds, 900, "what measuring may take; each model has an equal share of it");
+ABSL_FLAG(int, rounds, 1, "turns that each plan has at least, whatever they take");
 ABSL_FLAG(int, steps, 3, "steps of a turn that are measured; one before them is not");
 ABSL_FLAG(std::vector<std::string>, models, {}, "names of small_models.h; all by default");
 ABSL_FLAG(std::vector<std::string>, link_mb, (std::vector<std::string>{"200", "50"}),

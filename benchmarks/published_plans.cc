@@ -48,6 +48,17 @@ absl::Status ReadSizes(const PublishedRow& row, PublishedCase& c) {
   return absl::OkStatus();
 }
 
+// Which of the two attentions: stated, or read from the precision. Training in f16 is of the time
+// before fused kernels, whose matrices of weights took most of a run's memory: the reading that
+// does not call fitting what does not fit.
+// What selective recomputation computes again with a tensor axis is the inside of attention: then
+// no weights are kept, as if it were fused.
+bool FusedAttention(const PublishedRow& row, const StatedPlan& plan, Dtype dtype) {
+  if (plan.recompute == RecomputeMode::kSelective && plan.model > 1) return true;
+  if (row.extra.contains("noflash")) return false;
+  return dtype != Dtype::kF16 || row.extra.contains("flash");
+}
+
 absl::Status ReadPrecision(const PublishedRow& row, PublishedCase& c) {
   const std::string text = absl::AsciiStrToLower(row.precision);
   if (absl::StrContains(text, "fp8")) {
@@ -56,6 +67,7 @@ absl::Status ReadPrecision(const PublishedRow& row, PublishedCase& c) {
   if (absl::StrContains(text, "fp16") || absl::StrContains(text, "f16")) {
     c.dtype = absl::StrContains(text, "bf16") ? Dtype::kBF16 : Dtype::kF16;
   }
+  c.sizes.fused_attention = FusedAttention(row, c.plan, c.dtype);
   return absl::OkStatus();
 }
 

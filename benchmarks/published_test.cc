@@ -61,6 +61,25 @@ TEST(ReadCase, TheBatchFollowsFromAccumulation) {
   EXPECT_FALSE(c->recompute_stated);
 }
 
+TEST(ReadCase, AttentionIsFusedButWhereItCannotBe) {
+  const auto fused = [](const std::string& recompute, const std::string& precision,
+                        const std::string& notes) {
+    const absl::StatusOr<PublishedCase> c =
+        ReadCase(RowOf("s,m,,2,64,,4,,512,64,A100,8,,,,2,1,4,,,,2,16," + recompute + "," +
+                       precision + ",,1000,,," + notes));
+    EXPECT_TRUE(c.ok()) << c.status();
+    return c->sizes.fused_attention;
+  };
+  EXPECT_TRUE(fused("none", "BF16", ""));
+  EXPECT_TRUE(fused("none", "", ""));
+  EXPECT_FALSE(fused("none", "FP16", ""));
+  EXPECT_FALSE(fused("full", "FP16", ""));
+  EXPECT_TRUE(fused("none", "FP16", "flash"));
+  EXPECT_FALSE(fused("none", "BF16", "noflash"));
+  // Its matrices are not kept.
+  EXPECT_TRUE(fused("selective", "FP16", ""));
+}
+
 TEST(ReadCase, SaysWhatIsMissing) {
   EXPECT_THAT(WhyNot("s,m,,2,64,,4,,512,64,H100,8,,,,,,,,,,2,16,none,,,1000,,,"),
               HasSubstr("not stated: the plan"));

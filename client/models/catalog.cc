@@ -13,6 +13,9 @@
 namespace moai::models {
 namespace {
 
+// Of attention's weights and everything else, in GPT-2 and GPT-3 alike.
+constexpr double kGptDropout = 0.1;
+
 // GPT-3's sizes (arXiv 2005.14165, table 2.1), and those of Megatron-LM's reports.
 GptConfig GptOf(int64_t layers, int64_t hidden, int64_t heads, int64_t vocabulary = 50257,
                 int64_t sequence = 2048) {
@@ -214,6 +217,8 @@ std::vector<ModelConfig> Candidates(const LanguageModelSizes& s, int64_t ffn, in
   GptConfig gpt = GptOf(s.layers, s.hidden, s.heads, s.vocabulary, s.sequence);
   gpt.ffn = ffn;
   gpt.kv_heads = kv_heads;
+  gpt.fused_attention = s.fused_attention;
+  if (!s.fused_attention) gpt.attention_dropout = kGptDropout;
   GptConfig untied = gpt;
   untied.tied_head = false;
   const LlamaConfig llama = LlamaOf(s.layers, s.hidden, ffn, s.heads, kv_heads, s.vocabulary,

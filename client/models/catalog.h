@@ -55,6 +55,8 @@ struct LanguageModelSizes {
   double parameters = 0;  // as stated, in numbers
   int64_t experts = 0;    // 0: not a mixture
   int64_t top_k = 2;
+  // False: of a GPT, attention is made of products, a softmax and dropout. Others are fused.
+  bool fused_attention = true;
 };
 
 // The architecture that such sizes most likely mean: of GPT (with tied and with separate head) and

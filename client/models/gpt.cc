@@ -39,7 +39,9 @@ Gpt::Gpt(const GptConfig& config)
                                         .causal = true,
                                         .bias = config.bias,
                                         .activation = config.activation,
-                                        .dropout = config.dropout};
+                                        .dropout = config.dropout,
+                                        .fused_attention = config.fused_attention,
+                                        .attention_dropout = config.attention_dropout};
   for (int64_t i = 0; i < config.layers; ++i) {
     blocks_.push_back(std::make_unique<TransformerBlock>(block));
     RegisterModule(absl::StrCat("blocks.", i), *blocks_.back());

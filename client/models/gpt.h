@@ -29,6 +29,10 @@ struct GptConfig {
   bool tied_head = true;
   bool rotary = false;  // in place of learned positions
   FeedForwardActivation activation = FeedForwardActivation::kGelu;
+  // Before there were fused kernels, attention was made of products and a softmax, with dropout
+  // between them (nn::AttentionConfig::fused).
+  bool fused_attention = true;
+  double attention_dropout = 0;  // where not fused
 };
 
 class Gpt : public nn::Module {

@@ -29,6 +29,8 @@ struct TransformerBlockConfig {
   FeedForwardActivation activation = FeedForwardActivation::kGelu;
   double dropout = 0;
   double norm_eps = 1e-5;
+  bool fused_attention = true;   // nn::AttentionConfig::fused
+  double attention_dropout = 0;  // where not fused
 };
 
 class TransformerBlock : public nn::Module {

@@ -9,6 +9,10 @@
 namespace moai::nn {
 namespace {
 
+// The score of a key that may not be seen: no weight in any dtype, and no infinity whose difference
+// is not a number.
+constexpr double kInvisible = -6e4;
+
 LinearOptions ProjectionOptions(const AttentionConfig& config) {
   LinearOptions options = config.linear;
   options.bias = config.bias;
@@ -45,6 +49,31 @@ MultiHeadAttention::MultiHeadAttention(const AttentionConfig& config)
   RegisterModule("k", k_);
   RegisterModule("v", v_);
   RegisterModule("o", o_);
+  if (!config_.fused) {
+    dropout_ = std::make_unique<Dropout>(config_.dropout);
+    RegisterModule("dropout", *dropout_);
+  }
+}
+
+Tensor MultiHeadAttention::AttendByProducts(const Tensor& q, const Tensor& k, const Tensor& v) {
+  const int64_t batch = q.size(0), sequence = q.size(1);
+  const int64_t groups = config_.kv_heads, each = config_.heads / groups;
+  // Heads that share keys are rows of one product.
+  const Shape rows = {batch, groups, each * sequence, head_size_};
+  const Shape matrices = {batch, config_.heads, sequence, sequence};
+  const double scale = 1 / std::sqrt(static_cast<double>(head_size_));
+  const Tensor scaled = Mul(q, scale).Transpose(1, 2).Reshape(rows);
+  Tensor scores = Matmul(scaled, k.Transpose(1, 2), {.transpose_b = true}).Reshape(matrices);
+  if (config_.causal) {
+    const Shape square = {sequence, sequence};
+    const Tensor visible = Ge(Iota(square, 0), Iota(square, 1));
+    scores = Where(visible, scores, Full(square, kInvisible, scores.dtype()));
+  }
+  const Tensor weights =
+      (*dropout_)(Softmax(scores)).Reshape({batch, groups, each * sequence, sequence});
+  return Matmul(weights, v.Transpose(1, 2))
+      .Reshape({batch, config_.heads, sequence, head_size_})
+      .Transpose(1, 2);
 }
 
 Tensor MultiHeadAttention::Forward(const Tensor& x) { return Forward(x, nullptr); }
@@ -64,7 +93,8 @@ Tensor MultiHeadAttention::Forward(const Tensor& x, const RotaryTables* rotary) 
     q = Rotary(q, rotary->cosine, rotary->sine);
     k = Rotary(k, rotary->cosine, rotary->sine);
   }
-  const Tensor y = Attention(q, k, v, {.causal = config_.causal});
+  const Tensor y =
+      config_.fused ? Attention(q, k, v, {.causal = config_.causal}) : AttendByProducts(q, k, v);
   return o_(y.Reshape({batch, sequence, config_.heads * head_size_}));
 }
 

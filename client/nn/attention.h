@@ -3,7 +3,9 @@
 #define MOAI_CLIENT_NN_ATTENTION_H_
 
 #include <cstdint>
+#include <memory>
 
+#include "client/nn/dropout.h"
 #include "client/nn/linear.h"
 #include "client/nn/module.h"
 
@@ -24,6 +26,10 @@ struct AttentionConfig {
   bool causal = false;
   bool bias = true;
   LinearOptions linear;  // dtype and initial values of the projections
+  // One kernel that keeps no weights. Otherwise two products and a softmax, with a matrix of
+  // weights for each head between them, of which `dropout` is dropped.
+  bool fused = true;
+  double dropout = 0;  // where not fused
 };
 
 // x [batch, sequence, hidden]. Heads stay where the projections put them ([batch, sequence, heads,
@@ -37,12 +43,16 @@ class MultiHeadAttention : public Layer {
   Tensor Forward(const Tensor& x, const RotaryTables* rotary);
 
  private:
+  // [batch, sequence, heads, head size] each, with kv_heads for k and v.
+  Tensor AttendByProducts(const Tensor& q, const Tensor& k, const Tensor& v);
+
   AttentionConfig config_;
   int64_t head_size_;
   Linear q_;
   Linear k_;
   Linear v_;
   Linear o_;
+  std::unique_ptr<Dropout> dropout_;  // null where fused
 };
 
 }  // namespace moai::nn

@@ -170,6 +170,29 @@ TEST_F(NnTest, GroupedCausalAttentionIsSoftmaxOverEarlierKeys) {
   ExpectNear(Values(attention(x)), Values(want));
 }
 
+// Products and a softmax come to the same as the fused kernel, and so do their gradients.
+TEST_F(NnTest, AttentionByProductsIsAttention) {
+  for (const bool causal : {false, true}) {
+    AttentionConfig config = {.hidden = 24, .heads = 6, .kv_heads = 2, .causal = causal};
+    MultiHeadAttention fused(config);
+    config.fused = false;
+    MultiHeadAttention products(config);
+    const auto from = fused.NamedParameters(), to = products.NamedParameters();
+    ASSERT_EQ(from.size(), to.size());
+    {
+      const NoGradGuard no_grad;
+      for (size_t i = 0; i < from.size(); ++i) Tensor(to[i].tensor).Copy_(from[i].tensor);
+    }
+    const Tensor x = Normal({2, 5, 24}), direction = Normal({2, 5, 24});
+    ASSERT_TRUE(Sum(Mul(fused(x), direction)).Backward().ok());
+    ASSERT_TRUE(Sum(Mul(products(x), direction)).Backward().ok());
+    ExpectNear(Values(products(x)), Values(fused(x)), 1e-4);
+    for (size_t i = 0; i < from.size(); ++i) {
+      ExpectNear(Values(to[i].tensor.Grad()), Values(from[i].tensor.Grad()), 1e-4);
+    }
+  }
+}
+
 TEST_F(NnTest, RotaryTablesTurnPairsByTheirPosition) {
   const RotaryTables tables = MakeRotaryTables(3, 4, 100);
   const std::vector<float> cosine = Values(tables.cosine);

@@ -12,8 +12,11 @@ namespace {
 
 using RoleList = std::vector<RoleId>;
 
-// Roles of what comes with each step, the one that covers most arithmetic first; of equal ones, the
-// outer dim.
+constexpr double kNearlyAll = 0.8;
+
+// Roles of what comes with each step: samples first, then those that cover most arithmetic. Samples
+// are the outermost dim that covers about as much as any: where attention is made of products, the
+// sequence covers a little more.
 RoleList FeedRoles(const GraphFacts& facts) {
   RoleList roles;
   for (const Input& input : facts.graph().inputs) {
@@ -25,7 +28,14 @@ RoleList FeedRoles(const GraphFacts& facts) {
       }
     }
   }
-  std::stable_sort(roles.begin(), roles.end(), [&](RoleId a, RoleId b) {
+  double most = 0;
+  for (RoleId role : roles) most = std::max(most, facts.roles()[role].flops);
+  const auto samples = std::find_if(roles.begin(), roles.end(), [&](RoleId role) {
+    return facts.roles()[role].flops >= kNearlyAll * most;
+  });
+  if (samples == roles.end()) return roles;
+  std::rotate(roles.begin(), samples, samples + 1);
+  std::stable_sort(roles.begin() + 1, roles.end(), [&](RoleId a, RoleId b) {
     return facts.roles()[a].flops > facts.roles()[b].flops;
   });
   return roles;
