@@ -7,7 +7,9 @@ namespace moai::nn {
 Tensor Dropout::Forward(const Tensor& x) {
   if (!training() || probability_ == 0 || !x.ok()) return x;
   const double keep = 1 - probability_;
-  return Mul(Mul(x, random_.Bernoulli(x.shape(), keep, x.dtype())), 1 / keep);
+  // The gradient needs which elements stayed, a byte each, and nothing else.
+  const Tensor stays = random_.Bernoulli(x.shape(), keep, Dtype::kBool);
+  return Mul(Where(stays, x, Full({}, 0, x.dtype())), 1 / keep);
 }
 
 }  // namespace moai::nn
