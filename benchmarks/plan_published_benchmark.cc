@@ -35,16 +35,16 @@ struct Model {
   std::unique_ptr<SearchSpace> space;
 };
 
-using SizesKey = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double>;
-using ModelKey = std::tuple<SizesKey, int64_t, int, bool>;
+using SizesKey =
+    std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double, bool, bool>;
+using ModelKey = std::tuple<SizesKey, int64_t, int>;
 
 SizesKey KeyOf(const models::LanguageModelSizes& s) {
-  return {s.layers, s.hidden, s.ffn, s.heads, s.kv_heads, s.vocabulary, s.sequence, s.parameters};
+  return {s.layers,     s.hidden,   s.ffn,        s.heads,           s.kv_heads,
+          s.vocabulary, s.sequence, s.parameters, s.fused_attention, s.f32_logits};
 }
 
-ModelKey KeyOf(const PublishedCase& c) {
-  return {KeyOf(c.sizes), c.batch, int(c.dtype), c.sizes.fused_attention};
-}
+ModelKey KeyOf(const PublishedCase& c) { return {KeyOf(c.sizes), c.batch, int(c.dtype)}; }
 
 absl::StatusOr<Model> MakeModel(const PublishedCase& c) {
   MOAI_ASSIGN_OR_RETURN(const models::ModelConfig config, models::ConfigForSizes(c.sizes));

@@ -68,6 +68,8 @@ absl::Status ReadPrecision(const PublishedRow& row, PublishedCase& c) {
     c.dtype = absl::StrContains(text, "bf16") ? Dtype::kBF16 : Dtype::kF16;
   }
   c.sizes.fused_attention = FusedAttention(row, c.plan, c.dtype);
+  // Programs that run op by op compute the loss from a copy of the logits in f32.
+  c.sizes.f32_logits = !absl::StrContains(absl::AsciiStrToLower(row.notes), "compile");
   return absl::OkStatus();
 }
 

@@ -217,12 +217,14 @@ std::vector<ModelConfig> Candidates(const LanguageModelSizes& s, int64_t ffn, in
   GptConfig gpt = GptOf(s.layers, s.hidden, s.heads, s.vocabulary, s.sequence);
   gpt.ffn = ffn;
   gpt.kv_heads = kv_heads;
+  gpt.f32_logits = s.f32_logits;
   gpt.fused_attention = s.fused_attention;
   if (!s.fused_attention) gpt.attention_dropout = kGptDropout;
   GptConfig untied = gpt;
   untied.tied_head = false;
-  const LlamaConfig llama = LlamaOf(s.layers, s.hidden, ffn, s.heads, kv_heads, s.vocabulary,
-                                    s.sequence, /*rotary_base=*/500000);
+  LlamaConfig llama = LlamaOf(s.layers, s.hidden, ffn, s.heads, kv_heads, s.vocabulary, s.sequence,
+                              /*rotary_base=*/500000);
+  llama.f32_logits = s.f32_logits;
   // The first of equals is taken.
   if (ffn == 4 * s.hidden) return {gpt, untied, llama};
   return {llama, gpt, untied};

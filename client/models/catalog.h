@@ -57,6 +57,7 @@ struct LanguageModelSizes {
   int64_t top_k = 2;
   // False: of a GPT, attention is made of products, a softmax and dropout. Others are fused.
   bool fused_attention = true;
+  bool f32_logits = false;  // GptConfig::f32_logits, and of Llama
 };
 
 // The architecture that such sizes most likely mean: of GPT (with tied and with separate head) and

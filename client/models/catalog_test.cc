@@ -130,6 +130,17 @@ TEST(CatalogTest, SizesFromTablesFindTheirArchitecture) {
                                    .sequence = 8192,
                                    .experts = 8};
   EXPECT_TRUE(std::holds_alternative<MixtralConfig>(config(grok)));
+  const ModelConfig old = config({.layers = 2,
+                                  .hidden = 64,
+                                  .heads = 4,
+                                  .vocabulary = 128,
+                                  .sequence = 32,
+                                  .fused_attention = false,
+                                  .f32_logits = true});
+  ASSERT_TRUE(std::holds_alternative<GptConfig>(old));
+  EXPECT_FALSE(std::get<GptConfig>(old).fused_attention);
+  EXPECT_GT(std::get<GptConfig>(old).attention_dropout, 0);
+  EXPECT_TRUE(std::get<GptConfig>(old).f32_logits);
   LanguageModelSizes missing = grok;
   missing.layers = 0;
   EXPECT_THAT(std::string(ConfigForSizes(missing).status().message()), HasSubstr("layers"));

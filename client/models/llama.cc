@@ -72,7 +72,8 @@ Tensor Llama::Forward(const Tensor& ids) {
 }
 
 Tensor Llama::Loss(const Tensor& ids, const Tensor& labels) {
-  return nn::CrossEntropyLoss(Forward(ids), labels);
+  const Tensor logits = Forward(ids);
+  return nn::CrossEntropyLoss(config_.f32_logits ? logits.To(Dtype::kF32) : logits, labels);
 }
 
 }  // namespace moai::models
