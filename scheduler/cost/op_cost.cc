@@ -150,8 +150,10 @@ double AttentionSeconds(const DeviceModel& device, const Node& node,
   const MathKind math = device.attention_in_f32 ? MathKind::kF32 : MathFor(device, inputs[0].dtype);
   const double peak = device.peak(math);
   if (peak <= 0) return kInfinite;
-  const double blocks = std::max(
-      1.0, static_cast<double>(q[0] * q[2]) * std::ceil(static_cast<double>(q[1]) / kQueryBlock));
+  const double rows = std::max(1.0, std::ceil(static_cast<double>(q[1]) / kQueryBlock));
+  const double blocks = std::max(1.0, static_cast<double>(q[0] * q[2]) * rows);
+  // Blocks on the diagonal are computed whole.
+  if (node.attributes[0] != 0) flops *= 1 + 1 / rows;
   const double exact = blocks / device.matmul.processors;
   const double waves = Waves(blocks, device.matmul.processors, device.matmul.wave_quantisation);
   const double fraction =
