@@ -51,7 +51,8 @@ struct DeviceProfileMeasurement {
 
 // A link between two devices, as collectives of two use it.
 struct LinkMeasurement {
-  double latency_us = 0;  // of an all_gather of next to nothing
+  // What an all_gather of next to nothing takes once the later device calls, in the mean.
+  double latency_us = 0;
   // 10^9 bytes that each device sends a second, in a large all_gather and in a large all_reduce,
   // which adds them up as well.
   double gather_gb_per_s = 0;

@@ -22,15 +22,11 @@ using std::chrono::steady_clock;
 // From the shapes that decide a training step to those that show how rates fall: a large product
 // first; thin and short ones; small ones; a batch of small ones, as in attention without a kernel.
 constexpr MatmulMeasurement kShapes[] = {
-    {.m = 512, .n = 512, .k = 512},
-    {.m = 64, .n = 64, .k = 64},
-    {.m = 1024, .n = 1024, .k = 1024},
-    {.m = 16, .n = 1024, .k = 1024},
-    {.m = 1024, .n = 1024, .k = 64},
-    {.m = 1024, .n = 64, .k = 1024},
-    {.m = 4096, .n = 256, .k = 256},
-    {.m = 128, .n = 512, .k = 512},
-    {.batch = 32, .m = 128, .n = 128, .k = 64},
+    {.m = 512, .n = 512, .k = 512},  {.m = 64, .n = 64, .k = 64},
+    {.m = 64, .n = 256, .k = 256},   {.m = 1024, .n = 1024, .k = 1024},
+    {.m = 16, .n = 1024, .k = 1024}, {.m = 1024, .n = 1024, .k = 64},
+    {.m = 1024, .n = 64, .k = 1024}, {.m = 4096, .n = 256, .k = 256},
+    {.m = 128, .n = 512, .k = 512},  {.batch = 32, .m = 128, .n = 128, .k = 64},
 };
 
 // One graph, made of value inputs and nodes. Every graph here is valid: an error is a bug, and says

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,10 +18,11 @@ namespace {
 
 constexpr absl::Duration kPatience = absl::Seconds(20);
 // On a machine that is busy with other things, the awaited thread often does not run: so of large
-// calls the fastest counts. Of small ones it does not: it is one in which both devices came at the
-// same moment and neither had to be woken.
-constexpr int kSmallCalls = 256, kLargeCalls = 6;
-constexpr double kSmallQuantile = 0.5;
+// calls the fastest counts. Of small ones it does not: what one costs in a step is that a device is
+// woken. All but the slowest count.
+constexpr int kSmallCalls = 128, kLargeCalls = 6;
+constexpr double kSmallShare = 0.9;
+constexpr double kWorkSeconds = 0.5e-3;  // before each small call
 constexpr int64_t kFirstBytes = int64_t{64} << 10;
 
 double Now() {
@@ -46,6 +48,27 @@ int64_t AllReduceScratch(int64_t elements) {
   instruction.inputs = {operand};
   instruction.outputs = {operand};
   return CollectiveScratchBytes(instruction);
+}
+
+// Arithmetic that a processor cannot do at once: each turn needs the one before.
+void Work(int64_t turns) {
+  volatile double result = 0;
+  double x = 1;
+  for (int64_t i = 0; i < turns; ++i) x = x * 0.999999 + 1e-6;
+  result = x;
+  (void)result;
+}
+
+// How many turns take so long, on a processor that does nothing else.
+int64_t TurnsOf(double seconds) {
+  constexpr int64_t kTurns = 100000;
+  double least = 1;
+  for (int i = 0; i < 5; ++i) {
+    const double begin = Now();
+    Work(kTurns);
+    least = std::min(least, Now() - begin);
+  }
+  return std::max<int64_t>(1, int64_t(seconds / std::max(least, 1e-6) * kTurns));
 }
 
 // Two devices that call the same collectives, a thread each.
@@ -81,32 +104,57 @@ class Pair {
     return pair;
   }
 
+  using Call = std::function<absl::Status(Communicator&)>;
+  struct Span {
+    double begin = 0, end = 0;
+  };
+
   // Seconds that so many calls take, ascending: of each, on the device that took longer. The other
   // may have come late and found everything there.
-  absl::StatusOr<std::vector<double>> Seconds(
-      int calls, const std::function<absl::Status(Communicator&)>& call) {
-    std::vector<double> seconds[2];
+  absl::StatusOr<std::vector<double>> Seconds(int calls, const Call& call) {
+    MOAI_RETURN_IF_ERROR(Run(calls, /*work=*/0, call));
+    return Sorted(
+        [](const Span& a, const Span& b) { return std::max(a.end - a.begin, b.end - b.begin); });
+  }
+
+  // The same after work, of which the devices have more by turns: from when the later one calls.
+  // The other sleeps by then, and has to be woken.
+  absl::StatusOr<std::vector<double>> SecondsAfterWork(int calls, int64_t work, const Call& call) {
+    MOAI_RETURN_IF_ERROR(Run(calls, work, call));
+    return Sorted([](const Span& a, const Span& b) {
+      return std::max(a.end, b.end) - std::max(a.begin, b.begin);
+    });
+  }
+
+ private:
+  absl::Status Run(int calls, int64_t work, const Call& call) {
     const std::vector<absl::Status> results = OnBoth([&](size_t i) -> absl::Status {
       std::vector<StepFlag> flags;
-      seconds[i].reserve(size_t(calls));
+      spans_[i].clear();
+      spans_[i].reserve(size_t(calls));
       for (int k = 0; k < calls; ++k) {
         MOAI_RETURN_IF_ERROR(devices_[i]->ExchangeFlags({}, &flags));  // both begin together
+        Work(work * int64_t(1 + (i + size_t(k)) % 2));
         const double begin = Now();
         MOAI_RETURN_IF_ERROR(call(*devices_[i]));
-        seconds[i].push_back(Now() - begin);
+        spans_[i].push_back({begin, Now()});
       }
       return absl::OkStatus();
     });
     for (const absl::Status& result : results) MOAI_RETURN_IF_ERROR(result);
-    std::vector<double> longer;
-    for (size_t k = 0; k < size_t(calls); ++k) {
-      longer.push_back(std::max({seconds[0][k], seconds[1][k], 1e-9}));
-    }
-    std::sort(longer.begin(), longer.end());
-    return longer;
+    return absl::OkStatus();
   }
 
- private:
+  template <typename Combine>
+  std::vector<double> Sorted(const Combine& combine) const {
+    std::vector<double> sorted;
+    for (size_t k = 0; k < spans_[0].size(); ++k) {
+      sorted.push_back(std::max(combine(spans_[0][k], spans_[1][k]), 1e-9));
+    }
+    std::sort(sorted.begin(), sorted.end());
+    return sorted;
+  }
+
   static std::vector<absl::Status> OnBoth(const std::function<absl::Status(size_t)>& run) {
     std::vector<absl::Status> results(2);
     std::thread other([&] { results[1] = run(1); });
@@ -117,6 +165,7 @@ class Pair {
 
   std::vector<std::unique_ptr<ProcessGroup>> groups_;
   std::vector<std::unique_ptr<Communicator>> devices_;  // before the groups at the end
+  std::vector<Span> spans_[2];                          // of the last calls
 };
 
 const std::vector<uint32_t>& Both() {
@@ -134,10 +183,13 @@ absl::StatusOr<LinkMeasurement> MeasureLink(Pair& pair, const LinkOptions& optio
   LinkMeasurement link;
   Buffer small_part[2] = {Buffer(4), Buffer(4)}, small_whole[2] = {Buffer(8), Buffer(8)};
   MOAI_ASSIGN_OR_RETURN(
-      const std::vector<double> small, pair.Seconds(kSmallCalls, [&](Communicator& device) {
+      const std::vector<double> small,
+      pair.SecondsAfterWork(kSmallCalls, TurnsOf(kWorkSeconds), [&](Communicator& device) {
         return Gather(device, small_part[device.rank()], small_whole[device.rank()], 4);
       }));
-  link.latency_us = small[size_t(kSmallQuantile * kSmallCalls)] * 1e6;
+  const auto counted = small.begin() + ptrdiff_t(kSmallShare * kSmallCalls);
+  link.latency_us =
+      std::accumulate(small.begin(), counted, 0.0) / double(counted - small.begin()) * 1e6;
   for (int64_t bytes = kFirstBytes; bytes <= options.most_bytes; bytes *= 2) {
     Buffer part[2] = {Buffer(bytes), Buffer(bytes)},
            whole[2] = {Buffer(2 * bytes), Buffer(2 * bytes)};
