@@ -7,6 +7,8 @@
 
 #include "graph/builder.h"
 #include "scheduler/cost/gpu_types.h"
+#include "scheduler/cost/op_cost.h"
+#include "scheduler/planning/stage_sample.h"
 
 namespace moai {
 namespace {
@@ -88,6 +90,37 @@ TEST(Evaluate, SumsAloneOverlapWhereOnlySumsDo) {
   const double core = std::min(one.communication, one.sent_bytes / 2e9);
   EXPECT_NEAR(sum(Overlap::kSums).seconds, one.seconds - one.communication + core, 1e-12);
   EXPECT_DOUBLE_EQ(gather(Overlap::kSums).seconds, gather(Overlap::kNone).seconds);
+}
+
+// What a product adds to its gradient's sum is read, added and written once a micro-batch.
+TEST(Evaluate, SumsOverMicroBatchesTakeTime) {
+  GraphBuilder builder;
+  const ValueId x = builder.AddInput(InputKind::kFeed, 0, {Dtype::kF32, Shape{1024, 1024}});
+  builder.AddOutput(OutputKind::kValue, *builder.AddNode(Op::kMatmul, {x, x}, {1, 0}));
+  const CapturedGraph captured = builder.Finish();
+  const Cluster cluster = ClusterOf(**FindGpuType("H100"), 1, 8);
+  const auto seconds = [&](bool makes_terms) {
+    PartitionedGraph partitioned;
+    partitioned.turns = {{NodeTurn::kMicroBatch}};
+    partitioned.sources = {{0}};
+    partitioned.makes_terms = {{makes_terms}};
+    partitioned.parts.push_back(
+        {std::make_shared<const Graph>(captured.graph), captured.sizes, {}, {}});
+    return Evaluate(cluster, partitioned, {.micro_batches = 4})->seconds;
+  };
+  const double sum = StreamingSeconds(cluster.device, kElements, 3 * 4 * kElements);
+  EXPECT_NEAR(seconds(true) - seconds(false), 4 * sum, 1e-9);
+}
+
+TEST(Evaluate, StagesDoNotOverlapAcrossABarrier) {
+  const Cluster cluster = ClusterOf(**FindGpuType("H100"), 1, 8);
+  const std::vector<StageCost> stages = {{.micro_batch = 2, .once = 1}, {.micro_batch = 3}};
+  const auto seconds = [&](bool barrier) {
+    return CostOfStages(cluster, stages, {.micro_batches = 4, .barrier = barrier}).seconds -
+           cluster.device.step_seconds;
+  };
+  EXPECT_NEAR(seconds(false), 4 * 3 + 2 + 1, 1e-9);
+  EXPECT_NEAR(seconds(true), 4 * (2 + 3) + 1, 1e-9);
 }
 
 }  // namespace

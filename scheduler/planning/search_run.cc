@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/status.h"
 #include "scheduler/planning/search.h"
 
@@ -247,15 +248,18 @@ class SearchRun {
   }
 
   // A pipeline's bubble shrinks with micro-batches, and what each of them costs grows: from the
-  // most down, as long as fewer are faster.
+  // most down, as long as fewer are faster. Returns how many of the counts are no more than the
+  // fastest.
   template <typename Seconds>
-  static void OverFasterCounts(const std::vector<int64_t>& counts, const Seconds& seconds) {
+  static size_t OverFasterCounts(absl::Span<const int64_t> counts, const Seconds& seconds) {
     double last = std::numeric_limits<double>::infinity();
-    for (size_t i = counts.size(); i-- > 0;) {
-      const double here = seconds(counts[i]);
-      if (here >= last) return;
+    size_t tried = counts.size();
+    for (; tried > 0; --tried) {
+      const double here = seconds(counts[tried - 1]);
+      if (here >= last) break;
       last = here;
     }
+    return std::min(tried + 1, counts.size());
   }
 
   void TryForms(const Base& base) {
@@ -302,16 +306,19 @@ class SearchRun {
   bool TryPipeline(const Base& base, RecomputeMode mode, StateSharding state,
                    const std::vector<int64_t>& counts) {
     bool fits = false;
+    // More chunks make bubbles smaller by themselves, and want no more micro-batches.
+    absl::Span<const int64_t> tried = counts;
     for (int64_t chunks : kChunks) {
       if (!Allows(fixed_.virtual_stages, chunks)) continue;
       bool here = false;
-      OverFasterCounts(counts, [&](int64_t m) {
+      const size_t most = OverFasterCounts(tried, [&](int64_t m) {
         const std::optional<double> seconds = Keep(Make(base, mode, state, m, chunks));
         here = here || seconds.has_value();
         return seconds.value_or(std::numeric_limits<double>::infinity());
       });
       fits = fits || here;
       if (!here) break;  // more chunks take more memory
+      tried = tried.first(most);
     }
     return fits;
   }
