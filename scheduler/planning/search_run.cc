@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/types/span.h"
 #include "base/status.h"
 #include "scheduler/planning/search.h"
 
@@ -49,7 +48,8 @@ struct Base {
   MeshShape shape;
   size_t data_list = 0;
   size_t model_list = 0;
-  double bound = 0;  // seconds
+  double bound = 0;           // seconds
+  int64_t micro_batches = 1;  // of a pipeline: with which it is fastest
 };
 
 // A plan and whether its cost is that of the whole graph.
@@ -229,37 +229,30 @@ class SearchRun {
     }
     const std::vector<int64_t> counts = MicroBatches(base, RecomputeMode::kNone);
     if (counts.empty()) return;
-    if (base.shape.stages == 1) {
+    if (base.shape.stages > 1) {
+      BoundPipeline(counts, base);
+      if (!std::isfinite(base.bound)) return;
+    } else {
       const auto cost =
           Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, counts.front(), 1));
       if (!cost.has_value()) return;
       base.bound = cost->seconds;
-    } else {
-      double fastest = std::numeric_limits<double>::infinity();
-      OverFasterCounts(counts, [&](int64_t m) {
-        const auto cost = Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, m, 1));
-        if (cost.has_value()) fastest = std::min(fastest, cost->seconds);
-        return cost.has_value() ? cost->seconds : std::numeric_limits<double>::infinity();
-      });
-      if (!std::isfinite(fastest)) return;
-      base.bound = 0.8 * fastest;  // chunks make its bubble smaller
     }
     bases_.push_back(base);
   }
 
   // A pipeline's bubble shrinks with micro-batches, and what each of them costs grows: from the
-  // most down, as long as fewer are faster. Returns how many of the counts are no more than the
-  // fastest.
-  template <typename Seconds>
-  static size_t OverFasterCounts(absl::Span<const int64_t> counts, const Seconds& seconds) {
-    double last = std::numeric_limits<double>::infinity();
-    size_t tried = counts.size();
-    for (; tried > 0; --tried) {
-      const double here = seconds(counts[tried - 1]);
-      if (here >= last) break;
-      last = here;
+  // most down, as long as fewer are faster.
+  void BoundPipeline(const std::vector<int64_t>& counts, Base& base) {
+    base.bound = std::numeric_limits<double>::infinity();
+    for (size_t i = counts.size(); i-- > 0;) {
+      const auto cost =
+          Evaluate(Make(base, RecomputeMode::kNone, StateSharding::kNone, counts[i], 1));
+      if (!cost.has_value() || cost->seconds >= base.bound) break;
+      base.bound = cost->seconds;
+      base.micro_batches = counts[i];
     }
-    return std::min(tried + 1, counts.size());
+    base.bound *= 0.8;  // chunks make its bubble smaller
   }
 
   void TryForms(const Base& base) {
@@ -291,10 +284,10 @@ class SearchRun {
     if (base.shape.stages > 1) return TryPipeline(base, mode, state, counts);
     // Memory falls with the number of micro-batches: the first that fits is found by halving.
     size_t low = 0, high = counts.size() - 1;
-    if (!Keep(Make(base, mode, state, counts[high], 1)).has_value()) return false;
+    if (!Keep(Make(base, mode, state, counts[high], 1))) return false;
     while (low < high) {
       const size_t middle = (low + high) / 2;
-      if (Keep(Make(base, mode, state, counts[middle], 1)).has_value()) {
+      if (Keep(Make(base, mode, state, counts[middle], 1))) {
         high = middle;
       } else {
         low = middle + 1;
@@ -306,39 +299,35 @@ class SearchRun {
   bool TryPipeline(const Base& base, RecomputeMode mode, StateSharding state,
                    const std::vector<int64_t>& counts) {
     bool fits = false;
-    // More chunks make bubbles smaller by themselves, and want no more micro-batches.
-    absl::Span<const int64_t> tried = counts;
     for (int64_t chunks : kChunks) {
       if (!Allows(fixed_.virtual_stages, chunks)) continue;
-      bool here = false;
-      const size_t most = OverFasterCounts(tried, [&](int64_t m) {
-        const std::optional<double> seconds = Keep(Make(base, mode, state, m, chunks));
-        here = here || seconds.has_value();
-        return seconds.value_or(std::numeric_limits<double>::infinity());
-      });
+      const auto keep = [&](int64_t m) { return Keep(Make(base, mode, state, m, chunks)); };
+      // What was fastest without saving memory; where that does not fit, the most.
+      const int64_t fastest = base.micro_batches, most = counts.back();
+      const bool possible =
+          fastest != most && std::find(counts.begin(), counts.end(), fastest) != counts.end();
+      const bool here = (possible && keep(fastest)) || keep(most);
       fits = fits || here;
       if (!here) break;  // more chunks take more memory
-      tried = tried.first(most);
     }
     return fits;
   }
 
-  // Its seconds where the candidate fits. Where that decides what is best, the whole graph says so.
-  std::optional<double> Keep(const Candidate& candidate) {
+  // Whether the candidate fits. Where that decides what is best, the whole graph says so.
+  bool Keep(const Candidate& candidate) {
     std::optional<StepCost> cost = Evaluate(candidate);
-    if (!cost.has_value()) return std::nullopt;
+    if (!cost.has_value()) return false;
     const bool decides =
         double(cost->total_bytes()) <= kNearlyFits * double(available()) && cost->seconds < best_;
     Kept kept{{candidate, *cost}, !space_.estimates(candidate.recompute)};
-    if (decides && !Confirm(kept)) return std::nullopt;
+    if (decides && !Confirm(kept)) return false;
     const bool fits = kept.plan.cost.total_bytes() <= available();
     if (fits) {
       ++result_.feasible;
       best_ = std::min(best_, kept.plan.cost.seconds);
     }
-    const double seconds = kept.plan.cost.seconds;
     (fits ? fitting_ : others_).push_back(std::move(kept));
-    return fits ? std::optional<double>(seconds) : std::nullopt;
+    return fits;
   }
 
   // Replaces an estimate by what the whole graph costs. False where it cannot be partitioned.
