@@ -33,7 +33,7 @@ struct GptConfig {
   // between them (nn::AttentionConfig::fused).
   bool fused_attention = true;
   double attention_dropout = 0;  // where not fused
-  bool f32_logits = false;  // under Autocast, the loss is computed from a copy of the logits in f32
+  bool f32_logits = false;       // nn::CrossEntropyOptions::f32_logits
 };
 
 class Gpt : public nn::Module {

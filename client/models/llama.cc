@@ -72,8 +72,7 @@ Tensor Llama::Forward(const Tensor& ids) {
 }
 
 Tensor Llama::Loss(const Tensor& ids, const Tensor& labels) {
-  const Tensor logits = Forward(ids);
-  return nn::CrossEntropyLoss(config_.f32_logits ? logits.To(Dtype::kF32) : logits, labels);
+  return nn::CrossEntropyLoss(Forward(ids), labels, {.f32_logits = config_.f32_logits});
 }
 
 }  // namespace moai::models

@@ -25,7 +25,7 @@ struct LlamaConfig {
   int64_t sequence = 128;  // the longest input
   double dropout = 0;
   double rotary_base = 10000;
-  bool f32_logits = false;  // under Autocast, the loss is computed from a copy of the logits in f32
+  bool f32_logits = false;  // nn::CrossEntropyOptions::f32_logits
 };
 
 class LlamaBlock : public nn::Module {

@@ -13,8 +13,9 @@ Tensor CrossEntropyLoss(const Tensor& logits, const Tensor& labels,
         absl::InvalidArgumentError("CrossEntropyLoss: logits need a dim of classes"));
   }
   const Tensor flat = labels.Reshape({-1});
+  const Tensor read = options.f32_logits ? logits.To(Dtype::kF32) : logits;
   const Tensor rows =
-      CrossEntropyRows(logits.Reshape({-1, logits.size(-1)}), flat, options.ignore_index);
+      CrossEntropyRows(read.Reshape({-1, logits.size(-1)}), flat, options.ignore_index);
   const Tensor counted = Sum(Ne(flat, options.ignore_index).To(rows.dtype()));
   return Div(Sum(rows), counted);
 }
