@@ -38,14 +38,9 @@ class Recording {
   }
   absl::StatusOr<ValueId> Add(Op op, const std::vector<ValueId>& inputs,
                               const std::vector<int32_t>& attributes = {},
-                              const std::vector<double>& numbers = {}) {
-    return builder_.AddNode(op, inputs, attributes, {}, numbers);
-  }
-  // One more node, whose result is the graph's.
-  absl::StatusOr<CapturedGraph> FinishWith(Op op, const std::vector<ValueId>& inputs,
-                                           const std::vector<int64_t>& extents) {
-    MOAI_ASSIGN_OR_RETURN(const ValueId y, builder_.AddNode(op, inputs, {}, extents));
-    return Finish({y});
+                              const std::vector<double>& numbers = {},
+                              const std::vector<int64_t>& extents = {}) {
+    return builder_.AddNode(op, inputs, attributes, extents, numbers);
   }
   CapturedGraph Finish(std::initializer_list<ValueId> outputs) {
     for (ValueId value : outputs) builder_.AddOutput(OutputKind::kValue, value);
@@ -206,13 +201,15 @@ class Measurer {
   absl::Status MeasureConvolution() {
     const Shape image = {4, 32, 16, 16}, weight = {32, 32, 3, 3};
     const std::vector<int64_t> same = {1, 1, 1, 1, 1, 1, 1, 1, 1};  // the result has image's shape
-    const auto record = [&](Op op, const Shape& second, int64_t height, int64_t width) {
+    const auto record = [&](Op op, const Shape& second, int64_t height,
+                            int64_t width) -> absl::StatusOr<CapturedGraph> {
       Recording recording;
       const ValueId a = recording.Input(Dtype::kF32, image);
       const ValueId b = recording.Input(Dtype::kF32, second);
       std::vector<int64_t> extents = same;
       if (op != Op::kConv2d) extents.insert(extents.end(), {height, width});
-      return recording.FinishWith(op, {a, b}, extents);
+      MOAI_ASSIGN_OR_RETURN(const ValueId y, recording.Add(op, {a, b}, {}, {}, extents));
+      return recording.Finish({y});
     };
     MOAI_ASSIGN_OR_RETURN(const CapturedGraph forward, record(Op::kConv2d, weight, 0, 0));
     MOAI_ASSIGN_OR_RETURN(const double seconds, Seconds(forward));
