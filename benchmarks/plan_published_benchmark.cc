@@ -35,16 +35,9 @@ struct Model {
   std::unique_ptr<SearchSpace> space;
 };
 
-using SizesKey =
-    std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, double, bool, bool>;
-using ModelKey = std::tuple<SizesKey, int64_t, int>;
+using ModelKey = std::tuple<models::LanguageModelSizes, int64_t, int>;
 
-SizesKey KeyOf(const models::LanguageModelSizes& s) {
-  return {s.layers,     s.hidden,   s.ffn,        s.heads,           s.kv_heads,
-          s.vocabulary, s.sequence, s.parameters, s.fused_attention, s.f32_logits};
-}
-
-ModelKey KeyOf(const PublishedCase& c) { return {KeyOf(c.sizes), c.batch, int(c.dtype)}; }
+ModelKey KeyOf(const PublishedCase& c) { return {c.sizes, c.batch, int(c.dtype)}; }
 
 absl::StatusOr<Model> MakeModel(const PublishedCase& c) {
   MOAI_ASSIGN_OR_RETURN(const models::ModelConfig config, models::ConfigForSizes(c.sizes));
@@ -100,7 +93,7 @@ class Predictor {
   absl::StatusOr<StepCost> PredictStated(const PublishedCase& c, const Model& model) {
     MOAI_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates,
                           CandidatesFor(model.space->facts(c.plan.recompute), c.plan));
-    const auto key = std::tuple(KeyOf(c.sizes), c.plan.model, c.plan.context > 1, int(c.plan.light),
+    const auto key = std::tuple(c.sizes, c.plan.model, c.plan.context > 1, int(c.plan.light),
                                 int(c.plan.recompute));
     const auto known = chosen_.find(key);
     if (known != chosen_.end() && known->second < candidates.size()) {
@@ -136,7 +129,7 @@ class Predictor {
         {.micro_batches = candidate.micro_batches, .virtual_stages = candidate.virtual_stages});
   }
 
-  std::map<std::tuple<SizesKey, int64_t, bool, int, int>, size_t> chosen_;
+  std::map<std::tuple<models::LanguageModelSizes, int64_t, bool, int, int>, size_t> chosen_;
 };
 
 Json Percent(const std::optional<double>& fraction) {

@@ -67,9 +67,6 @@ absl::Status ReadPrecision(const PublishedRow& row, PublishedCase& c) {
   if (absl::StrContains(text, "fp16") || absl::StrContains(text, "f16")) {
     c.dtype = absl::StrContains(text, "bf16") ? Dtype::kBF16 : Dtype::kF16;
   }
-  c.sizes.fused_attention = FusedAttention(row, c.plan, c.dtype);
-  // Programs that run op by op compute the loss from a copy of the logits in f32.
-  c.sizes.f32_logits = !absl::StrContains(absl::AsciiStrToLower(row.notes), "compile");
   return absl::OkStatus();
 }
 
@@ -209,6 +206,9 @@ absl::StatusOr<PublishedCase> ReadCase(const PublishedRow& row) {
   MOAI_RETURN_IF_ERROR(ReadPlan(row, c));
   MOAI_RETURN_IF_ERROR(ReadSizes(row, c));
   MOAI_RETURN_IF_ERROR(ReadPrecision(row, c));
+  c.sizes.fused_attention = FusedAttention(row, c.plan, c.dtype);
+  // Programs that run op by op compute the loss from a copy of the logits in f32.
+  c.sizes.f32_logits = !absl::StrContains(absl::AsciiStrToLower(row.notes), "compile");
   MOAI_RETURN_IF_ERROR(ReadCluster(row, c));
   MOAI_RETURN_IF_ERROR(ReadMeasurement(row, c));
   return c;

@@ -2,6 +2,7 @@
 #ifndef MOAI_CLIENT_MODELS_CATALOG_H_
 #define MOAI_CLIENT_MODELS_CATALOG_H_
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -58,6 +59,7 @@ struct LanguageModelSizes {
   // False: of a GPT, attention is made of products, a softmax and dropout. Others are fused.
   bool fused_attention = true;
   bool f32_logits = false;  // GptConfig::f32_logits, and of Llama
+  friend auto operator<=>(const LanguageModelSizes&, const LanguageModelSizes&) = default;
 };
 
 // The architecture that such sizes most likely mean: of GPT (with tied and with separate head) and
