@@ -75,12 +75,14 @@ int64_t LibraryConvBytes(const Instruction& instruction, const DeviceShape& devi
   return bytes;
 }
 
-// Where oneDNN has no convolution of the dtype, 16-bit floats are converted to f32 by blocks.
+// Where oneDNN does not take a convolution, floats are unfolded by blocks of f32. It takes those
+// that large networks spend their time in; for a weight's gradient over images smaller than the
+// window, it would keep several copies of the weight, which no small bound allows.
 int64_t ConvBytes(const Instruction& instruction, const DeviceShape& device) {
   const Dtype dtype = instruction.outputs[0].dtype;
   int64_t bytes = 0;
   if (dtype == Dtype::kF32 || dtype == Dtype::kBF16) bytes = LibraryConvBytes(instruction, device);
-  if (ByteSize(dtype) == 2) {
+  if (IsFloat(dtype) && dtype != Dtype::kF64) {
     const ProductSize size = ConvProduct(instruction);
     const ProductBlock block = BlockOfProduct(size.m, size.n, size.k);
     bytes = std::max(bytes, 4 * device.threads * block.elements());

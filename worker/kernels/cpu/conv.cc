@@ -1,6 +1,6 @@
-// conv2d and its gradients: oneDNN where it can (conv_library.cc), else blocks of f32 for 16-bit
-// floats (conv_blocks.cc) and direct loops for every float dtype: each output row is summed in the
-// compute type before it is rounded, and every output element belongs to one thread.
+// conv2d and its gradients: oneDNN where it can (conv_library.cc), else blocks of f32
+// (conv_blocks.cc), and direct loops for f64 and where a tensor is empty: each output row is summed
+// in the compute type before it is rounded, and every output element belongs to one thread.
 #include <algorithm>
 
 #include "worker/kernels/cpu/conv_blocks.h"
@@ -132,7 +132,7 @@ KernelOr MakeConvKernel(const KernelContext& context) {
                           : op == Op::kConv2dGradInput ? MakeShape(out_shape, b, a, extents)
                                                        : MakeShape(b, out_shape, a, extents);
   const bool empty = a.elements() == 0 || b.elements() == 0 || out_shape.elements() == 0;
-  if (ByteSize(context.input_dtype(0)) == 2 && !empty) return MakeConvBlocksKernel(context, shape);
+  if (context.input_dtype(0) != Dtype::kF64 && !empty) return MakeConvBlocksKernel(context, shape);
   KernelOr kernel = UnsupportedTypes(context);
   VisitFloat(context.input_dtype(0), [&](auto tag) {
     using T = typename decltype(tag)::type;

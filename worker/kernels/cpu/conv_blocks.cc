@@ -1,7 +1,7 @@
-// conv2d and its gradients for 16-bit floats, as products of matrices that are never stored whole:
-// each block of the filters and of the unfolded windows is gathered and converted to f32 in cache,
-// and each element of the result is rounded once. Where a window has no element the matrix has a 0,
-// so an infinite factor beside it gives NaN (README.md).
+// conv2d and its gradients for floats of up to 32 bits, as products of matrices that are never
+// stored whole: each block of the filters and of the unfolded windows is gathered and converted to
+// f32 in cache, and each element of the result is rounded once. Where a window has no element the
+// matrix has a 0, so an infinite factor beside it gives NaN (README.md).
 //
 //   conv2d              y[o, pixel]    = sum over (c, p, q)      of weight[o, c p q]  x[c p q,
 //   pixel] conv2d_grad_input   dx[c, pixel]   = sum over (o, p, q)      of weight[c, o p q]  dy[o p
@@ -205,7 +205,9 @@ void ConvBlock(Op op, const ConvShape& s, const ProductBlock& block, const ConvB
 void ConvBlockOf(Dtype dtype, Op op, const ConvShape& s, const ProductBlock& block,
                  const ConvBlockTask& task, const void* first, const void* second, void* out,
                  float* scratch) {
-  if (dtype == Dtype::kBF16) {
+  if (dtype == Dtype::kF32) {
+    ConvBlock<float>(op, s, block, task, first, second, out, scratch);
+  } else if (dtype == Dtype::kBF16) {
     ConvBlock<BFloat16>(op, s, block, task, first, second, out, scratch);
   } else {
     ConvBlock<Float16>(op, s, block, task, first, second, out, scratch);
@@ -222,7 +224,7 @@ HWY_EXPORT(ConvBlockOf);
 
 KernelOr MakeConvBlocksKernel(const KernelContext& context, const ConvShape& shape) {
   const Dtype dtype = context.input_dtype(0);
-  if (ByteSize(dtype) != 2) return UnsupportedTypes(context);
+  if (!IsFloat(dtype) || dtype == Dtype::kF64) return UnsupportedTypes(context);
   const Op op = context.instruction.op;
   const ProductSize product = ConvProduct(context.instruction);
   const ProductBlock block = BlockOfProduct(product.m, product.n, product.k);

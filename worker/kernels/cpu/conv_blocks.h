@@ -1,4 +1,4 @@
-// conv2d and its gradients for 16-bit floats in blocks of f32.
+// conv2d and its gradients in blocks of f32.
 #ifndef MOAI_WORKER_KERNELS_CPU_CONV_BLOCKS_H_
 #define MOAI_WORKER_KERNELS_CPU_CONV_BLOCKS_H_
 
@@ -7,8 +7,9 @@
 
 namespace moai {
 
-// For bf16 where the library has no convolution of it (processors without AVX-512), and for f16.
-// No extent of `shape` is 0.
+// For f32 and bf16 where the library does not take a convolution (of bf16 on processors without
+// AVX-512, or one that would need more scratch than a program gives), and for f16. No extent of
+// `shape` is 0.
 KernelOr MakeConvBlocksKernel(const KernelContext& context, const ConvShape& shape);
 
 }  // namespace moai

@@ -29,6 +29,14 @@ const ConvCase kCases[] = {
     {2, 24, 10, 10, 24, 3, 1, 1, 1, 24}, {3, 17, 8, 8, 19, 3, 2, 1, 1, 1},
 };
 
+// Images no larger than their windows, at the end of small networks: oneDNN would keep more copies
+// of a weight's gradient than a program has scratch for.
+const ConvCase kSmallImages[] = {
+    {16, 64, 2, 2, 128, 3, 1, 1, 1, 1},
+    {4, 40, 1, 1, 24, 3, 1, 1, 1, 1},
+    {3, 32, 2, 1, 48, 5, 1, 2, 1, 2},
+};
+
 // Layers of ResNet-18 and of a depthwise network: made, not run.
 const ConvCase kLayers[] = {
     {8, 3, 224, 224, 64, 7, 2, 3, 1, 1}, {8, 64, 56, 56, 64, 3, 1, 1, 1, 1},
@@ -96,8 +104,10 @@ std::vector<double> RunCase(const InstructionSpec& spec, int threads) {
 }
 
 TEST(ConvTest, AgreesWithLoopsInDouble) {
+  std::vector<ConvCase> cases(std::begin(kCases), std::end(kCases));
+  cases.insert(cases.end(), std::begin(kSmallImages), std::end(kSmallImages));
   for (Op op : {Op::kConv2d, Op::kConv2dGradInput, Op::kConv2dGradWeight}) {
-    for (const ConvCase& c : kCases) {
+    for (const ConvCase& c : cases) {
       const std::vector<double> want = RunCase(SpecOf(op, c, Dtype::kF64), 1);
       for (Dtype dtype : {Dtype::kF32, Dtype::kBF16, Dtype::kF16}) {
         for (int threads : {1, 2}) {
