@@ -9,7 +9,6 @@
 namespace moai {
 namespace {
 
-constexpr uint64_t kSizeBytes = sizeof(uint64_t);
 // The peer hears of so many bytes at once, and works on them while the next are copied.
 constexpr uint64_t kPieceBytes = 32 << 10;
 
@@ -32,10 +31,13 @@ HostMail::Channel& HostMail::ChannelOf(std::vector<Channel>& channels, bool send
   return channel;
 }
 
-void HostMail::PostSend(uint32_t peer, const std::byte* data, int64_t bytes) {
+void HostMail::PostSend(uint32_t peer, const std::byte* data, int64_t bytes,
+                        Clock::time_point arrival) {
   // Messages of both directions are one type; what is sent is only read.
   ChannelOf(sends_, /*sends=*/true, peer)
-      .messages.push_back({const_cast<std::byte*>(data), bytes, static_cast<uint64_t>(bytes)});
+      .messages.push_back({const_cast<std::byte*>(data),
+                           bytes,
+                           {static_cast<uint64_t>(bytes), arrival.time_since_epoch().count()}});
 }
 
 void HostMail::PostRecv(uint32_t peer, std::byte* data, int64_t bytes) {
@@ -63,21 +65,22 @@ absl::StatusOr<bool> HostMail::Move(Channel& channel, bool sends) {
     }
     const uint64_t can = sends ? ring.size - filled : filled;
     if (can == 0) break;
-    const bool front = message.moved < kSizeBytes;
-    std::byte* const here = front ? reinterpret_cast<std::byte*>(&message.size) + message.moved
-                                  : message.data + (message.moved - kSizeBytes);
-    const uint64_t total = kSizeBytes + static_cast<uint64_t>(message.bytes);
-    const uint64_t left = (front ? kSizeBytes : total) - message.moved;
+    const bool front = message.moved < sizeof(Header);
+    std::byte* const here = front ? reinterpret_cast<std::byte*>(&message.header) + message.moved
+                                  : message.data + (message.moved - sizeof(Header));
+    const uint64_t total = sizeof(Header) + static_cast<uint64_t>(message.bytes);
+    const uint64_t left = (front ? sizeof(Header) : total) - message.moved;
     const uint64_t place = channel.moved & (ring.size - 1);
     const uint64_t now = std::min({left, can, ring.size - place, kPieceBytes});
     if (now > 0 && sends) std::memcpy(ring.data + place, here, now);
     if (now > 0 && !sends) std::memcpy(here, ring.data + place, now);
     message.moved += now;
     channel.moved += now;
-    if (message.moved == kSizeBytes && message.size != static_cast<uint64_t>(message.bytes)) {
-      return absl::InternalError(absl::StrCat("device ", channel.peer, " sent ", message.size,
-                                              " bytes where device ", rank_, " expects ",
-                                              message.bytes, ": their programs do not match"));
+    if (message.moved == sizeof(Header) &&
+        message.header.size != static_cast<uint64_t>(message.bytes)) {
+      return absl::InternalError(absl::StrCat(
+          "device ", channel.peer, " sent ", message.header.size, " bytes where device ", rank_,
+          " expects ", message.bytes, ": their programs do not match"));
     }
     if (message.moved == total) ++channel.complete;
     if (channel.moved - published >= kPieceBytes) {
@@ -107,25 +110,28 @@ absl::Status HostMail::Finish(Channel& channel, bool sends, Clock::time_point de
     const uint32_t seen = bell_.rings.load();
     const absl::Status end = state_->EndOf(inboxes_->process_of(channel.peer));
     MOAI_ASSIGN_OR_RETURN(const bool moved, MoveAll());
-    if (channel.complete > 0) {
+    const bool complete = channel.complete > 0;
+    const Clock::time_point arrival =
+        complete && !sends ? channel.messages.front().arrival() : Clock::time_point{};
+    if (complete && Clock::now() >= arrival) {
       channel.messages.pop_front();
       --channel.complete;
       return absl::OkStatus();
     }
     if (moved) continue;
     MOAI_RETURN_IF_ERROR(state_->status());
-    if (!end.ok()) {
+    if (!complete && !end.ok()) {
       return absl::Status(end.code(), absl::StrCat("device ", rank_, " waited for device ",
                                                    channel.peer, ": ", end.message()));
     }
     const Clock::time_point now = Clock::now();
     if (now >= deadline) {
-      return absl::DeadlineExceededError(absl::StrCat("device ", rank_, " waited for device ",
-                                                      channel.peer, ", which ",
-                                                      sends ? "read" : "sent", " nothing"));
+      return absl::DeadlineExceededError(absl::StrCat(
+          "device ", rank_, " waited for device ", channel.peer, ", which ",
+          sends ? "read" : "sent", " nothing", complete ? " that arrives in time" : ""));
     }
     bell_.waits.store(1);
-    wire::WaitWhile(bell_.rings, seen, deadline - now);
+    wire::WaitWhile(bell_.rings, seen, (complete ? std::min(arrival, deadline) : deadline) - now);
     bell_.waits.store(0);
   }
 }

@@ -27,8 +27,10 @@ class HostMail {
   // Both outlive it. The inboxes' own bells ring when the state breaks or a process ends.
   HostMail(uint32_t rank, size_t ranks, const HostInboxes* inboxes, const GroupState* state);
 
-  // Memory is the message's until the matching Finish, or Drop.
-  void PostSend(uint32_t peer, const std::byte* data, int64_t bytes);
+  // Memory is the message's until the matching Finish, or Drop. The peer has it no earlier than
+  // `arrival`: who sends does not wait for that.
+  void PostSend(uint32_t peer, const std::byte* data, int64_t bytes,
+                Clock::time_point arrival = {});
   void PostRecv(uint32_t peer, std::byte* data, int64_t bytes);
   // Until the oldest message to, or from, the peer is complete. DeadlineExceeded where the peer
   // does nothing, Unavailable where its process has ended, Internal where it does what it should
@@ -39,12 +41,18 @@ class HostMail {
   void Drop();
 
  private:
-  // A message goes with its size in front of it.
+  // In front of each message; as it is sent, or has come.
+  struct Header {
+    uint64_t size = 0;
+    Clock::rep arrival = 0;  // the clock of a host is one for all of its processes
+  };
   struct Message {
     std::byte* data = nullptr;
     int64_t bytes = 0;
-    uint64_t size = 0;  // as it is sent, or has come
-    uint64_t moved = 0;
+    Header header;
+    uint64_t moved = 0;  // of the header and the data
+
+    Clock::time_point arrival() const { return Clock::time_point(Clock::duration(header.arrival)); }
   };
   // Messages to a peer, or from it, oldest first.
   struct Channel {

@@ -117,6 +117,22 @@ TEST_F(HostMailTest, EndsAWaitAtItsDeadline) {
   EXPECT_THAT(std::string(sent.message()), HasSubstr("device 2, which read nothing"));
 }
 
+// Who sends goes on at once, who receives waits.
+TEST_F(HostMailTest, DeliversNoEarlierThanTheArrival) {
+  std::byte sent[2][8] = {}, received[2][8] = {};
+  const Clock::time_point arrivals[] = {Soon(), Clock::now() + std::chrono::minutes(5)};
+  for (int i = 0; i < 2; ++i) {
+    mail_[0]->PostSend(2, sent[i], 8, arrivals[i]);
+    ASSERT_TRUE(mail_[0]->FinishSend(2, Soon()).ok());
+    mail_[2]->PostRecv(0, received[i], 8);
+  }
+  ASSERT_TRUE(mail_[2]->FinishRecv(0, Late()).ok());
+  EXPECT_GE(Clock::now(), arrivals[0]);
+  const absl::Status late = mail_[2]->FinishRecv(0, Soon());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late)) << late;
+  EXPECT_THAT(std::string(late.message()), HasSubstr("sent nothing that arrives in time"));
+}
+
 TEST_F(HostMailTest, WakesWhoWaitsWhenTheStateBreaks) {
   std::byte byte{};
   mail_[2]->PostRecv(0, &byte, 1);

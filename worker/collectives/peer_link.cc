@@ -69,15 +69,17 @@ absl::Status PeerLink::FinishLocal() {
 }
 
 absl::Status PeerLink::PostSend(uint32_t peer, const std::byte* data, int64_t bytes) {
-  if (shared_->throttle.on()) {
-    MOAI_RETURN_IF_ERROR(
-        shared_->mail->SleepUntil(position(rank_), pacer_.Arrival(bytes, Clock::now())));
-  }
+  Clock::time_point arrival{};
+  if (shared_->throttle.on()) arrival = pacer_.Arrival(bytes, Clock::now());
   counters_.other_process_bytes += bytes;
   ++counters_.other_process_messages;
   if (host_mail_) {
-    host_mail_->PostSend(peer, data, bytes);
+    host_mail_->PostSend(peer, data, bytes, arrival);
     return absl::OkStatus();
+  }
+  // What goes over the network cannot say when it is to arrive, so it leaves then.
+  if (shared_->throttle.on()) {
+    MOAI_RETURN_IF_ERROR(shared_->mail->SleepUntil(position(rank_), arrival));
   }
   Channel& channel = channels_[peer];
   MOAI_ASSIGN_OR_RETURN(
