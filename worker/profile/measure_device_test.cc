@@ -120,7 +120,7 @@ TEST(ProfileFileTest, ADirectoryThatCannotBeMadeCostsNothing) {
 
 TEST(ProfileFileTest, JsonRoundTripAndWhatIsRefused) {
   EXPECT_EQ(DeviceProfileFromJson(ToJson(Example())).value(), Example());
-  for (const char* text : {"", "[]", "{}", "{\"version\": 2}", "\xff"}) {
+  for (const char* text : {"", "[]", "{}", "{\"version\": 3}", "\xff"}) {
     EXPECT_FALSE(DeviceProfileFromJson(text).ok()) << text;
   }
   DeviceProfileMeasurement broken = Example();
@@ -133,7 +133,7 @@ TEST(ProfileFileTest, JsonRoundTripAndWhatIsRefused) {
   broken.matmuls[0].k = 0;
   EXPECT_FALSE(DeviceProfileFromJson(ToJson(broken)).ok());
   std::string other = ToJson(Example());
-  other.replace(other.find("\"version\": 2"), 12, "\"version\": 9");
+  other.replace(other.find("\"version\": 3"), 12, "\"version\": 9");
   EXPECT_FALSE(DeviceProfileFromJson(other).ok());
 }
 

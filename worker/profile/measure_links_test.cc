@@ -54,7 +54,7 @@ TEST(MeasureLinksTest, IsKeptByThrottle) {
   EXPECT_EQ(LoadOrMeasureLinks(directory, throttled).value(), *other);
   // A broken file costs a measurement.
   for (const auto& file : std::filesystem::directory_iterator(directory)) {
-    std::ofstream(file.path()) << "{\"version\": 2, \"process\": 3}";
+    std::ofstream(file.path()) << "{\"version\": 3, \"process\": 3}";
   }
   EXPECT_TRUE(LoadOrMeasureLinks(directory, Short()).ok());
 }
