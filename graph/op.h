@@ -84,6 +84,8 @@ absl::Span<const OpEntry> AllOps();
 absl::Span<const OpEntry> ClientOps();
 // True for ops that exchange elements with other devices. Requires IsValid(op).
 bool IsCollective(Op op);
+// True for kSend and kRecv, collectives that have two members.
+inline bool IsTransfer(Op op) { return op == Op::kSend || op == Op::kRecv; }
 // True for ops that raise the step's error flag where an index is out of range; `op` need not be
 // valid.
 bool IsChecked(Op op);

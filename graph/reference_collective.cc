@@ -249,8 +249,6 @@ absl::StatusOr<Tensors> Transfer(Members members) {
   return Tensors{ReferenceTensor::Zeros(members[0].output), *members[0].input};
 }
 
-bool IsTransfer(Op op) { return op == Op::kSend || op == Op::kRecv; }
-
 }  // namespace
 
 absl::StatusOr<Tensors> RunCollective(Members members) {

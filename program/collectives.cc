@@ -2,11 +2,6 @@
 #include "program/passes.h"
 
 namespace moai {
-namespace {
-
-bool IsTransfer(Op op) { return op == Op::kSend || op == Op::kRecv; }
-
-}  // namespace
 
 void OrderCollectives(Lowering& lowering) {
   std::vector<OperationId> collectives;

@@ -10,6 +10,7 @@
 #include "program/collective_bytes.h"
 #include "program/explain.h"
 #include "program/program_checker.h"
+#include "program/transfer_runs.h"
 
 namespace moai {
 namespace {
@@ -366,7 +367,7 @@ TEST(CompileTest, CollectivesBesideTransfersComeBeforeTheCommitPoint) {
   const Program program = r.Compile();
   EXPECT_FALSE(WritesInPlace(program, 0)) << Explain(program);
   EXPECT_TRUE(WritesInPlace(program, 1)) << Explain(program);
-  EXPECT_EQ(CollectivesOf(program), (std::vector<Op>{Op::kSend, Op::kRecv, Op::kAllReduce}));
+  EXPECT_EQ(CollectivesOf(program), (std::vector<Op>{Op::kRecv, Op::kSend, Op::kAllReduce}));
 }
 
 // What does not need it goes on until then; transfers stay in their order.
@@ -387,6 +388,46 @@ TEST(CompileTest, ReceivesAsLateAsItCan) {
   EXPECT_EQ(order, (std::vector<Op>{Op::kMatmul, Op::kRecv, Op::kSend, Op::kMatmul, Op::kRecv,
                                     Op::kMatmul, Op::kMatmul}))
       << Explain(program);
+}
+
+// Two that follow each other wait as long as the second.
+TEST(CompileTest, ReceivesThatFollowEachOtherWaitTogether) {
+  Recorder r;
+  const std::vector<int32_t> matrix = {static_cast<int32_t>(Dtype::kF32), 1, 2};
+  const ValueId x = r.Feed(0, {3, 3});
+  const ValueId got = r.Node(Op::kRecv, {}, matrix, {3, 3});
+  const ValueId more = r.Node(Op::kRecv, {}, matrix, {3, 3});
+  const ValueId sent = r.Node(Op::kMatmul, {x, x}, {0, 0});
+  r.Node(Op::kSend, {sent}, {0});
+  r.Value(r.Node(Op::kMatmul, {got, more}, {0, 0}));
+  const Program program = r.Compile();
+  std::vector<Op> order;
+  for (const Instruction& instruction : program.instructions) order.push_back(instruction.op);
+  EXPECT_EQ(order, (std::vector<Op>{Op::kMatmul, Op::kRecv, Op::kRecv, Op::kSend, Op::kMatmul}))
+      << Explain(program);
+  // Both come from one device: one after the other.
+  EXPECT_EQ(TransferRunOf(program, 1).end, 2);
+  EXPECT_EQ(TransferRunOf(program, 2).begin, 2);
+  EXPECT_EQ(TransferRunOf(program, 3).begin, 2);
+  EXPECT_EQ(TransferRunOf(program, 3).end, 4);
+}
+
+// What is received is sent on afterwards, and nothing that follows comes before that.
+TEST(CompileTest, WhatIsSentOnIsReceivedBefore) {
+  Recorder r;
+  const std::vector<int32_t> vector = {static_cast<int32_t>(Dtype::kF32), 1, 1};
+  const ValueId got = r.Node(Op::kRecv, {}, vector, {3});
+  r.Node(Op::kSend, {got}, {0});
+  std::vector<int32_t> elsewhere = vector;
+  elsewhere[1] = 2;
+  r.Value(r.Node(Op::kAdd, {got, r.Node(Op::kRecv, {}, elsewhere, {3})}));
+  const Program program = r.Compile();
+  EXPECT_EQ(CollectivesOf(program), (std::vector<Op>{Op::kRecv, Op::kSend, Op::kRecv}))
+      << Explain(program);
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(TransferRunOf(program, i).begin, i) << Explain(program);
+    EXPECT_EQ(TransferRunOf(program, i).end, i + 1) << Explain(program);
+  }
 }
 
 // The same graph with collectives among its nodes.

@@ -2,6 +2,7 @@
 #include <queue>
 
 #include "program/passes.h"
+#include "program/transfer_runs.h"
 
 namespace moai {
 namespace {
@@ -65,6 +66,72 @@ bool Receives(const Lowering& lowering, const std::vector<OperationId>& group) {
   return lowering.operations[group.front()].op == Op::kRecv;
 }
 
+// Puts the receives of each stretch of transfers first, so that it is one run (transfer_runs.h).
+class TransferOrder {
+ public:
+  TransferOrder(const Lowering& lowering, std::vector<std::vector<OperationId>>& groups)
+      : lowering_(lowering), groups_(groups), read_(lowering.storages.size(), false) {
+    for (const Operation& operation : lowering.operations) {
+      for (const Reference& input : operation.inputs) read_[input.storage] = true;
+    }
+  }
+
+  void Run() {
+    for (size_t i = 0; i < groups_.size();) {
+      const size_t begin = i;
+      while (i < groups_.size() && IsTransfer(OperationOf(i).op)) ++i;
+      Arrange(begin, i);
+      if (i == begin) ++i;
+    }
+  }
+
+ private:
+  const Operation& OperationOf(size_t group) const {
+    return lowering_.operations[groups_[group].front()];
+  }
+  static int32_t GroupOf(const Operation& operation) {
+    return TransferGroup(operation.op, operation.attributes);
+  }
+
+  void Arrange(size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      const Operation& operation = OperationOf(i);
+      // One that sends what is received first would no longer follow it; what nobody reads may
+      // share its memory with what comes after it. Here and from here on, the order stays.
+      if (SendsReceived(begin, i) || (operation.op == Op::kRecv && !read_[operation.outputs[0]])) {
+        ReceiveFirst(begin, i);
+        return;
+      }
+      const bool again = std::any_of(
+          groups_.begin() + int64_t(begin), groups_.begin() + int64_t(i), [&](const auto& group) {
+            const Operation& other = lowering_.operations[group.front()];
+            return other.op == operation.op && GroupOf(other) == GroupOf(operation);
+          });
+      if (!again) continue;
+      ReceiveFirst(begin, i);
+      begin = i;
+    }
+    ReceiveFirst(begin, end);
+  }
+
+  bool SendsReceived(size_t begin, size_t at) const {
+    const Operation& operation = OperationOf(at);
+    if (operation.op != Op::kSend) return false;
+    const OperationId producer = lowering_.storages[operation.inputs[0].storage].producer;
+    return std::any_of(groups_.begin() + int64_t(begin), groups_.begin() + int64_t(at),
+                       [producer](const auto& group) { return group.front() == producer; });
+  }
+
+  void ReceiveFirst(size_t begin, size_t end) {
+    std::stable_partition(groups_.begin() + int64_t(begin), groups_.begin() + int64_t(end),
+                          [this](const auto& group) { return Receives(lowering_, group); });
+  }
+
+  const Lowering& lowering_;
+  std::vector<std::vector<OperationId>>& groups_;
+  std::vector<bool> read_;  // by storage
+};
+
 }  // namespace
 
 absl::Status OrderGroups(Lowering& lowering) {
@@ -82,7 +149,8 @@ absl::Status OrderGroups(Lowering& lowering) {
     if (!updates[group]) keys[group] = lowering.groups[group].back() + 1;
   }
   // Who receives waits for the sender: not before there is nothing else to do.
-  for (uint32_t group = 0; group < commit; ++group) {
+  // From the last one, so that those which wait for each other all wait.
+  for (uint32_t group = commit; group-- > 0;) {
     if (!Receives(lowering, lowering.groups[group])) continue;
     uint32_t first = kNone;
     for (uint32_t next : graph.successors[group]) {
@@ -136,6 +204,7 @@ absl::Status OrderGroups(Lowering& lowering) {
   if (ordered.size() != commit) {
     return absl::InternalError("operations of a program wait for each other in a circle");
   }
+  TransferOrder(lowering, ordered).Run();
   lowering.groups = std::move(ordered);
   return absl::OkStatus();
 }

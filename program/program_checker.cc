@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "program/transfer_runs.h"
 
 namespace moai {
 namespace {
@@ -209,10 +210,23 @@ class Checker {
       while (next < graph_.nodes.size() && !IsCollective(graph_.nodes[next].op)) ++next;
     };
     skip();
+    std::vector<uint32_t> run;  // nodes of the transfers that are executed at once, ascending
     for (at_ = 0; at_ < program_.instructions.size(); ++at_) {
       const Instruction& instruction = program_.instructions[at_];
       if (instruction.fused >= 0 || !IsCollective(instruction.op)) continue;
-      if (instruction.node != next) return Error("a collective is out of order");
+      uint32_t node = instruction.node;
+      if (IsTransfer(instruction.op)) {
+        const TransferRun at_once = TransferRunOf(program_, at_);
+        if (at_ == at_once.begin) {
+          run.clear();
+          for (uint32_t i = at_once.begin; i < at_once.end; ++i) {
+            run.push_back(program_.instructions[i].node);
+          }
+          std::sort(run.begin(), run.end());
+        }
+        node = run[at_ - at_once.begin];
+      }
+      if (node != next) return Error("a collective is out of order");
       if (transfers && at_ >= program_.commit_point) {
         return Error("a collective beside transfers comes after the commit point");
       }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "program/collective_bytes.h"
+#include "program/transfer_runs.h"
 #include "worker/collectives/combine.h"
 
 namespace moai {
@@ -229,29 +230,68 @@ KernelOr BroadcastFromFirst(const Context& context) {
   });
 }
 
-// Both ends of a pair.
-absl::StatusOr<Call> MakePairCall(const Context& context, int attribute, int64_t me) {
-  MOAI_ASSIGN_OR_RETURN(Call call, MakeCall(context, context.instruction.attributes[attribute]));
-  if (call.members() != 2 || call.me != me) {
+// One transfer of a run.
+struct TransferCall {
+  uint32_t node = 0;  // in the graph, whose order is that of the devices
+  Call call;
+  int64_t bytes = 0;
+  bool incoming = false;
+};
+
+absl::StatusOr<TransferCall> MakeTransferCall(const Context& context) {
+  const Instruction& instruction = context.instruction;
+  const bool incoming = instruction.op == Op::kRecv;
+  const int32_t group = TransferGroup(instruction.op, instruction.attributes);
+  MOAI_ASSIGN_OR_RETURN(Call call, MakeCall(context, group));
+  if (call.members() != 2 || call.me != (incoming ? 1 : 0)) {
     return context.Wrong("its group is not a pair in which the first sends to the second");
   }
-  return call;
+  const Shape& shape = incoming ? context.output() : context.input();
+  const int64_t bytes = shape.elements() * ByteSize(call.dtype);
+  return TransferCall{instruction.node, std::move(call), bytes, incoming};
 }
 
-KernelOr Send(const Context& context) {
-  MOAI_ASSIGN_OR_RETURN(Call call, MakePairCall(context, 0, 0));
-  const int64_t bytes = context.input().elements() * ByteSize(call.dtype);
-  return MakeKernel(std::move(call), [=](const Call& c, const KernelArguments& arguments) {
-    return c.communicator->Send(c.group[1], c.input.at(arguments), bytes);
-  });
-}
+// The last instruction of a run does what all of them say.
+class TransferKernel final : public Kernel {
+ public:
+  TransferKernel(std::vector<TransferCall> transfers, Communicator* communicator)
+      : transfers_(std::move(transfers)), communicator_(communicator) {
+    std::sort(transfers_.begin(), transfers_.end(),
+              [](const TransferCall& a, const TransferCall& b) { return a.node < b.node; });
+    messages_.resize(transfers_.size());
+  }
 
-KernelOr Recv(const Context& context) {
-  MOAI_ASSIGN_OR_RETURN(Call call, MakePairCall(context, 1, 1));
-  const int64_t bytes = context.output().elements() * ByteSize(call.dtype);
-  return MakeKernel(std::move(call), [=](const Call& c, const KernelArguments& arguments) {
-    return c.communicator->Recv(c.group[0], c.output.at(arguments), bytes);
-  });
+  void Run(const KernelArguments& arguments) override {
+    if (!communicator_->status().ok()) return;
+    for (size_t i = 0; i < transfers_.size(); ++i) {
+      const TransferCall& transfer = transfers_[i];
+      const Call& call = transfer.call;
+      messages_[i] = {.peer = call.group[transfer.incoming ? 0 : 1],
+                      .incoming = transfer.incoming,
+                      .data = (transfer.incoming ? call.output : call.input).at(arguments),
+                      .bytes = transfer.bytes};
+    }
+    const absl::Status done = communicator_->Exchange(messages_);
+    if (!done.ok()) communicator_->Abort(done);
+  }
+
+ private:
+  std::vector<TransferCall> transfers_;  // in the order of the graph
+  std::vector<PeerMessage> messages_;
+  Communicator* const communicator_;
+};
+
+KernelOr Transfer(const Context& context, uint32_t index) {
+  const TransferRun run = TransferRunOf(context.program, index);
+  std::vector<TransferCall> transfers;
+  // Those before the last one have nothing to do.
+  for (uint32_t i = run.begin; i < run.end && index + 1 == run.end; ++i) {
+    const Context one{context.program, context.program.instructions[i], context.groups,
+                      context.communicator};
+    MOAI_ASSIGN_OR_RETURN(TransferCall transfer, MakeTransferCall(one));
+    transfers.push_back(std::move(transfer));
+  }
+  return std::make_unique<TransferKernel>(std::move(transfers), context.communicator);
 }
 
 }  // namespace
@@ -271,9 +311,8 @@ KernelOr MakeCollectiveKernel(const Program& program, uint32_t index,
     case Op::kBroadcastFromFirst:
       return BroadcastFromFirst(context);
     case Op::kSend:
-      return Send(context);
     case Op::kRecv:
-      return Recv(context);
+      return Transfer(context, index);
     default:
       return absl::UnimplementedError(
           absl::StrCat(Entry(context.instruction.op).name, " is not a collective"));

@@ -62,6 +62,14 @@ struct TransferCounters {
   int64_t bytes() const { return in_process_bytes + other_process_bytes; }
 };
 
+// To or from another device.
+struct PeerMessage {
+  uint32_t peer = 0;
+  bool incoming = false;
+  std::byte* data = nullptr;  // only read where the message goes out
+  int64_t bytes = 0;
+};
+
 // One thread at a time calls the methods of one communicator: the device's own. An error is final:
 // it is every later call's result, on every device of the session within the deadline. What a
 // failed call leaves in its output is unspecified.
@@ -95,8 +103,17 @@ class Communicator {
   // `input` is read on the first member only, `bytes` of it.
   virtual absl::Status BroadcastFromFirst(GroupSpan group, const std::byte* input,
                                           std::byte* output, int64_t bytes) = 0;
-  virtual absl::Status Send(uint32_t peer, const std::byte* input, int64_t bytes) = 0;
-  virtual absl::Status Recv(uint32_t peer, std::byte* output, int64_t bytes) = 0;
+  // Sends and receives, as far as possible at once: at most one message to each peer, and one from
+  // each. Returns when all are complete. In an order of all messages between the devices of the
+  // session, those of one call, as they are listed, and those of calls after each other must follow
+  // each other on every device: then no devices wait in a circle.
+  virtual absl::Status Exchange(absl::Span<const PeerMessage> messages) = 0;
+  absl::Status Send(uint32_t peer, const std::byte* input, int64_t bytes) {
+    return Exchange({{peer, /*incoming=*/false, const_cast<std::byte*>(input), bytes}});
+  }
+  absl::Status Recv(uint32_t peer, std::byte* output, int64_t bytes) {
+    return Exchange({{peer, /*incoming=*/true, output, bytes}});
+  }
 
   // Every device of the session gives its flag and gets everybody's, by rank. `all` is resized.
   virtual absl::Status ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) = 0;

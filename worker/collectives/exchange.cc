@@ -1,6 +1,7 @@
 #include "worker/collectives/exchange.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
@@ -279,6 +280,40 @@ absl::Status ExchangePieces(PeerLink& link, absl::Span<const Traffic> traffic,
     MOAI_RETURN_IF_ERROR(network.Refill(k));
   }
   MOAI_RETURN_IF_ERROR(network.FinishSends());
+  return reading.Finish();
+}
+
+absl::Status ExchangeLocalMessages(PeerLink& link, absl::Span<const PeerMessage> messages) {
+  LocalReading reading(link);
+  for (const PeerMessage& message : messages) {
+    if (message.incoming || message.bytes == 0) continue;
+    MOAI_RETURN_IF_ERROR(link.Show(message.peer, message.data, message.bytes));
+  }
+  for (const PeerMessage& message : messages) {
+    if (!message.incoming || message.bytes == 0) continue;
+    MOAI_ASSIGN_OR_RETURN(const std::byte* shown, reading.Look(message.peer, message.bytes));
+    std::memcpy(message.data, shown, static_cast<size_t>(message.bytes));
+    reading.ReleaseAll();
+  }
+  return reading.Finish();
+}
+
+absl::Status ExchangeRemoteMessages(PeerLink& link, absl::Span<const PeerMessage> messages) {
+  LocalReading reading(link);  // for its end after an error
+  for (const PeerMessage& message : messages) {
+    if (!message.incoming || message.bytes == 0) continue;
+    MOAI_RETURN_IF_ERROR(link.PostRecv(message.peer, message.data, message.bytes));
+  }
+  for (const PeerMessage& message : messages) {
+    if (message.incoming || message.bytes == 0) continue;
+    MOAI_RETURN_IF_ERROR(link.PostSend(message.peer, message.data, message.bytes));
+  }
+  // Whoever waits moves all of them.
+  for (const PeerMessage& message : messages) {
+    if (message.bytes == 0) continue;
+    MOAI_RETURN_IF_ERROR(message.incoming ? link.FinishRecv(message.peer)
+                                          : link.FinishSend(message.peer));
+  }
   return reading.Finish();
 }
 

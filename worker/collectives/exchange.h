@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "graph/dtype.h"
 #include "graph/signature.h"
+#include "worker/collectives/communicator.h"
 #include "worker/collectives/peer_link.h"
 #include "worker/collectives/strided_bytes.h"
 
@@ -36,9 +37,14 @@ absl::Status ExchangePieces(PeerLink& link, absl::Span<const Traffic> traffic,
                             const std::byte* input, std::byte* output, MessageSize size,
                             absl::Span<std::byte> scratch);
 
-// As above, but what comes from the peers is combined with the piece `mine` of `input`, in the
-// order of `traffic`, in which this device's own terms stand before entry `my_place`. The result is
-// contiguous at `output`. `remote` is `mine` in each.
+// Messages to and from devices of this process, and of other ones; at most one each way with each
+// peer, those from this process in the order in which they are read.
+absl::Status ExchangeLocalMessages(PeerLink& link, absl::Span<const PeerMessage> messages);
+absl::Status ExchangeRemoteMessages(PeerLink& link, absl::Span<const PeerMessage> messages);
+
+// As ExchangePieces, but what comes from the peers is combined with the piece `mine` of `input`, in
+// the order of `traffic`, in which this device's own terms stand before entry `my_place`. The
+// result is contiguous at `output`. `remote` is `mine` in each.
 struct Reduction {
   Dtype dtype = Dtype::kF32;
   ReduceKind reduce = ReduceKind::kSum;

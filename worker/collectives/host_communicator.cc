@@ -90,6 +90,23 @@ absl::Status HostCommunicator::Enter(GroupSpan group) {
   return status();
 }
 
+absl::Status HostCommunicator::CheckPeers(absl::Span<const PeerMessage> messages) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const PeerMessage& message = messages[i];
+    if (message.peer >= size() || message.peer == rank()) {
+      return Refuse(absl::StrCat("exchanges a message with device ", message.peer, " of ", size()));
+    }
+    for (const PeerMessage& other : messages.subspan(0, i)) {
+      if (other.peer == message.peer && other.incoming == message.incoming) {
+        return Refuse(absl::StrCat(message.incoming ? "receives two messages from device "
+                                                    : "sends two messages to device ",
+                                   message.peer, " at once"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status HostCommunicator::CheckReduction(Dtype dtype, ReduceKind reduce) {
   if (CanCombine(dtype, reduce)) return absl::OkStatus();
   return Refuse(
@@ -225,19 +242,21 @@ absl::Status HostCommunicator::BroadcastFromFirst(GroupSpan group, const std::by
   return ExchangePieces(link_, traffic_, input, output, kWholePieces, {});
 }
 
-absl::Status HostCommunicator::Send(uint32_t peer, const std::byte* input, int64_t bytes) {
-  const uint32_t group[] = {rank(), peer};
-  MOAI_RETURN_IF_ERROR(Enter(group));
-  traffic_.push_back({.peer = peer, .send = ContiguousBytes(0, bytes)});
-  return ExchangePieces(link_, traffic_, input, nullptr, kWholePieces, {});
-}
-
-absl::Status HostCommunicator::Recv(uint32_t peer, std::byte* output, int64_t bytes) {
-  const uint32_t group[] = {peer, rank()};
-  MOAI_RETURN_IF_ERROR(Enter(group));
-  const StridedBytes whole = ContiguousBytes(0, bytes);
-  traffic_.push_back({.peer = peer, .remote = whole, .place = whole});
-  return ExchangePieces(link_, traffic_, nullptr, output, kWholePieces, {});
+absl::Status HostCommunicator::Exchange(absl::Span<const PeerMessage> messages) {
+  MOAI_RETURN_IF_ERROR(CheckPeers(messages));
+  MOAI_RETURN_IF_ERROR(status());
+  // Who waits for a device of the process moves nothing to or from others, and the other way round:
+  // such messages keep their order.
+  for (size_t begin = 0; begin < messages.size();) {
+    const bool local = link_.in_process(messages[begin].peer);
+    size_t end = begin;
+    while (end < messages.size() && link_.in_process(messages[end].peer) == local) ++end;
+    const absl::Span<const PeerMessage> part = messages.subspan(begin, end - begin);
+    MOAI_RETURN_IF_ERROR(local ? ExchangeLocalMessages(link_, part)
+                               : ExchangeRemoteMessages(link_, part));
+    begin = end;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status HostCommunicator::ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) {

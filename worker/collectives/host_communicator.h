@@ -31,8 +31,7 @@ class HostCommunicator final : public Communicator {
                         absl::Span<std::byte> scratch) override;
   absl::Status BroadcastFromFirst(GroupSpan group, const std::byte* input, std::byte* output,
                                   int64_t bytes) override;
-  absl::Status Send(uint32_t peer, const std::byte* input, int64_t bytes) override;
-  absl::Status Recv(uint32_t peer, std::byte* output, int64_t bytes) override;
+  absl::Status Exchange(absl::Span<const PeerMessage> messages) override;
   absl::Status ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) override;
   absl::Status status() const override { return link_.state().status(); }
   void Abort(const absl::Status& error) override { link_.state().Break(error).IgnoreError(); }
@@ -42,6 +41,7 @@ class HostCommunicator final : public Communicator {
   // Sets me_. InvalidArgument, which breaks the state, for a group that cannot be.
   absl::Status Enter(GroupSpan group);
   absl::Status Refuse(const std::string& why);
+  absl::Status CheckPeers(absl::Span<const PeerMessage> messages);
   absl::Status CheckReduction(Dtype dtype, ReduceKind reduce);
   absl::Status SmallAllReduce(GroupSpan group, const std::byte* input, std::byte* output,
                               int64_t count, Dtype dtype, ReduceKind reduce,

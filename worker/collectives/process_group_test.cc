@@ -133,6 +133,51 @@ TEST(Communicator, SaysWhereSizesDiffer) {
   }
 }
 
+// Each sends first, by its order, and more than any buffer on the way holds: none waits for that.
+TEST_P(Communicators, ExchangesMessagesOfAnyLengthAtOnce) {
+  for (const std::vector<uint32_t>& places :
+       {std::vector<uint32_t>{0, 0, 0}, std::vector<uint32_t>{0, 1, 2},
+        std::vector<uint32_t>{0, 0, 1}}) {
+    TestSession session(ProcessGroupOptions{.process_of_rank = places, .host_memory = GetParam()});
+    session.Run([&](Communicator& communicator) {
+      constexpr size_t kCount = 1 << 20;
+      const uint32_t me = communicator.rank();
+      std::vector<std::vector<float>> sent(3, std::vector<float>(kCount, float(me)));
+      std::vector<std::vector<float>> received(3, std::vector<float>(kCount, -1));
+      std::vector<PeerMessage> messages;
+      const auto add = [&](uint32_t from, uint32_t to) {
+        if (from != me && to != me) return;
+        const bool incoming = to == me;
+        std::vector<float>& data = incoming ? received[from] : sent[to];
+        messages.push_back({.peer = incoming ? from : to,
+                            .incoming = incoming,
+                            .data = AsBytes(data),
+                            .bytes = int64_t(kCount * sizeof(float))});
+      };
+      // In one order on all devices.
+      for (uint32_t from = 0; from < 3; ++from) {
+        for (uint32_t to = 0; to < 3; ++to) {
+          if (from != to) add(from, to);
+        }
+      }
+      ASSERT_TRUE(communicator.Exchange(messages).ok()) << communicator.status();
+      for (uint32_t peer = 0; peer < 3; ++peer) {
+        if (peer == me) continue;
+        EXPECT_EQ(received[peer], std::vector<float>(kCount, float(peer)));
+      }
+    });
+  }
+}
+
+TEST(Communicator, RefusesTwoMessagesToOneDeviceAtOnce) {
+  TestSession session(std::vector<uint32_t>{0, 0});
+  std::vector<float> numbers(4);
+  const PeerMessage message{.peer = 1, .data = AsBytes(numbers), .bytes = 16};
+  const absl::Status status = session.communicator(0).Exchange({message, message});
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("sends two messages to device 1 at once"));
+}
+
 TEST_P(Communicators, DoesNotMindATransferThatIsSlowedDown) {
   for (const std::vector<uint32_t>& places :
        {std::vector<uint32_t>{0, 0}, std::vector<uint32_t>{0, 1}}) {
