@@ -35,7 +35,7 @@ struct DeviceProfileMeasurement {
   std::vector<MatmulMeasurement> matmuls;
   // Of a kernel that adds two tensors larger than the caches: GB read and written a second.
   double stream_gb_per_s = 0;
-  // A kernel with next to no work, from the one before to the one after.
+  // A kernel with next to no work, whose code is not in the nearer caches.
   double kernel_microseconds = 0;
   // A softmax of rows in the cache, in operations as graph/cost.h counts them.
   double vector_gflops = 0;

@@ -26,6 +26,9 @@ class TimedProgram {
   // container may use less than its processors' whole time, rates come out too high by that
   // factor.) Once to warm up, then at least once, and on until `seconds` have passed.
   double BestSeconds(double seconds);
+  // The same of kernels that each begin when the nearer caches hold neither their code nor their
+  // data, as in a step that comes to each of them once.
+  double BestColdSeconds(double seconds);
 
  private:
   struct Free {
@@ -36,12 +39,16 @@ class TimedProgram {
   TimedProgram() = default;
   static Memory Allocate(int64_t bytes);
   double RunOnce();
+  double RunOnceCold();
+  template <class Run>
+  static double BestOf(double seconds, const Run& run);
 
   Program program_;
   std::vector<std::unique_ptr<Kernel>> kernels_;
   std::vector<Memory> memory_;
   std::vector<std::byte*> addresses_;  // by BufferId
   StepErrors errors_;
+  std::vector<std::byte> sweep_;  // what takes the caches from kernels
 };
 
 }  // namespace moai
