@@ -2,7 +2,6 @@
 #include <queue>
 
 #include "program/passes.h"
-#include "program/transfer_runs.h"
 
 namespace moai {
 namespace {
@@ -89,9 +88,6 @@ class TransferOrder {
   const Operation& OperationOf(size_t group) const {
     return lowering_.operations[groups_[group].front()];
   }
-  static int32_t GroupOf(const Operation& operation) {
-    return TransferGroup(operation.op, operation.attributes);
-  }
 
   void Arrange(size_t begin, size_t end) {
     for (size_t i = begin; i < end; ++i) {
@@ -102,14 +98,6 @@ class TransferOrder {
         ReceiveFirst(begin, i);
         return;
       }
-      const bool again = std::any_of(
-          groups_.begin() + int64_t(begin), groups_.begin() + int64_t(i), [&](const auto& group) {
-            const Operation& other = lowering_.operations[group.front()];
-            return other.op == operation.op && GroupOf(other) == GroupOf(operation);
-          });
-      if (!again) continue;
-      ReceiveFirst(begin, i);
-      begin = i;
     }
     ReceiveFirst(begin, end);
   }

@@ -1,14 +1,12 @@
 #include "program/transfer_runs.h"
 
+#include "graph/op.h"
+
 namespace moai {
 namespace {
 
 bool IsTransferInstruction(const Instruction& instruction) {
   return instruction.fused < 0 && IsTransfer(instruction.op);
-}
-
-int32_t GroupOf(const Instruction& instruction) {
-  return TransferGroup(instruction.op, instruction.attributes);
 }
 
 const Operand& DataOf(const Instruction& instruction) {
@@ -35,7 +33,6 @@ bool Continues(const Program& program, uint32_t begin, uint32_t next) {
   for (uint32_t i = begin; i < next; ++i) {
     const Instruction& other = program.instructions[i];
     if (other.op == Op::kSend && instruction.op == Op::kRecv) return false;
-    if (other.op == instruction.op && GroupOf(other) == GroupOf(instruction)) return false;
     const bool writes = other.op == Op::kRecv || instruction.op == Op::kRecv;
     if (writes && Overlap(program, DataOf(other), DataOf(instruction))) return false;
   }

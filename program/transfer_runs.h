@@ -5,16 +5,9 @@
 
 #include <cstdint>
 
-#include "absl/types/span.h"
-#include "graph/op.h"
 #include "program/program.h"
 
 namespace moai {
-
-// The group that a transfer of these attributes names.
-inline int32_t TransferGroup(Op op, absl::Span<const int32_t> attributes) {
-  return attributes[op == Op::kSend ? 0 : 1];
-}
 
 // Instructions [begin, end).
 struct TransferRun {
@@ -23,8 +16,7 @@ struct TransferRun {
 };
 
 // The run that instruction `index`, a transfer, belongs to: receives, then sends, on one side of
-// the commit point; of each group at most one of either; and what one of them writes no other one
-// touches.
+// the commit point; and what one of them writes no other one touches.
 //
 // Devices meet in the order of the graph (OrderCollectives), which runs keep among themselves: a
 // run is a stretch of that order, of which OrderGroups puts the receives first. So devices do not

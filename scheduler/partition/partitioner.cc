@@ -122,11 +122,37 @@ class Partitioner {
     return absl::OkStatus();
   }
 
-  absl::Status Emit(uint32_t node) {
-    MOAI_RETURN_IF_ERROR(recorders_[StageOfNode(node)]->EmitNode(node));
+  absl::Status EmitNode(uint32_t node) { return recorders_[StageOfNode(node)]->EmitNode(node); }
+  absl::Status HandOnOutputs(uint32_t node) {
     const Node& n = graph_.nodes[node];
     for (uint32_t k = 0; k < n.output_count; ++k) {
       MOAI_RETURN_IF_ERROR(HandOn(n.first_output + k));
+    }
+    return absl::OkStatus();
+  }
+  bool IsWanted(uint32_t node) const {
+    const Node& n = graph_.nodes[node];
+    for (uint32_t k = 0; k < n.output_count; ++k) {
+      if (!wanted_[n.first_output + k].empty()) return true;
+    }
+    return false;
+  }
+
+  absl::Status Emit(uint32_t node) {
+    MOAI_RETURN_IF_ERROR(EmitNode(node));
+    return HandOnOutputs(node);
+  }
+
+  // What other stages want of a leg goes to them when the last of it is made: transfers next to
+  // each other are executed at once, and a stage that sent one before would first wait for what
+  // comes before it in the order of transfers.
+  absl::Status EmitLeg(const std::vector<uint32_t>& nodes) {
+    size_t wanted = nodes.size();  // up to and with the last node of which something is wanted
+    while (wanted > 0 && !IsWanted(nodes[wanted - 1])) --wanted;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      MOAI_RETURN_IF_ERROR(EmitNode(nodes[i]));
+      if (i + 1 != wanted) continue;
+      for (size_t j = 0; j < wanted; ++j) MOAI_RETURN_IF_ERROR(HandOnOutputs(nodes[j]));
     }
     return absl::OkStatus();
   }
@@ -166,7 +192,7 @@ class Partitioner {
     for (const PipelineItem& item : OrderPipeline(request_.pipeline, legs, micro_batches)) {
       SetMicroBatch(item.micro_batch);
       for (auto& recorder : recorders_) recorder->SetBackward(item.leg >= request_.pipeline.chunks);
-      for (uint32_t node : legs[item.leg]) MOAI_RETURN_IF_ERROR(Emit(node));
+      MOAI_RETURN_IF_ERROR(EmitLeg(legs[item.leg]));
     }
     return absl::OkStatus();
   }

@@ -241,8 +241,7 @@ struct TransferCall {
 absl::StatusOr<TransferCall> MakeTransferCall(const Context& context) {
   const Instruction& instruction = context.instruction;
   const bool incoming = instruction.op == Op::kRecv;
-  const int32_t group = TransferGroup(instruction.op, instruction.attributes);
-  MOAI_ASSIGN_OR_RETURN(Call call, MakeCall(context, group));
+  MOAI_ASSIGN_OR_RETURN(Call call, MakeCall(context, instruction.attributes[incoming ? 1 : 0]));
   if (call.members() != 2 || call.me != (incoming ? 1 : 0)) {
     return context.Wrong("its group is not a pair in which the first sends to the second");
   }

@@ -103,10 +103,10 @@ class Communicator {
   // `input` is read on the first member only, `bytes` of it.
   virtual absl::Status BroadcastFromFirst(GroupSpan group, const std::byte* input,
                                           std::byte* output, int64_t bytes) = 0;
-  // Sends and receives, as far as possible at once: at most one message to each peer, and one from
-  // each. Returns when all are complete. In an order of all messages between the devices of the
-  // session, those of one call, as they are listed, and those of calls after each other must follow
-  // each other on every device: then no devices wait in a circle.
+  // Sends and receives, as far as possible at once. Returns when all are complete. In an order of
+  // all messages between the devices of the session, those of one call, as they are listed, and
+  // those of calls after each other must follow each other on every device: then no devices wait in
+  // a circle.
   virtual absl::Status Exchange(absl::Span<const PeerMessage> messages) = 0;
   absl::Status Send(uint32_t peer, const std::byte* input, int64_t bytes) {
     return Exchange({{peer, /*incoming=*/false, const_cast<std::byte*>(input), bytes}});

@@ -37,8 +37,8 @@ absl::Status ExchangePieces(PeerLink& link, absl::Span<const Traffic> traffic,
                             const std::byte* input, std::byte* output, MessageSize size,
                             absl::Span<std::byte> scratch);
 
-// Messages to and from devices of this process, and of other ones; at most one each way with each
-// peer, those from this process in the order in which they are read.
+// Messages to and from devices of this process, at most one each way with each peer, in the order
+// in which they are read; and of other processes.
 absl::Status ExchangeLocalMessages(PeerLink& link, absl::Span<const PeerMessage> messages);
 absl::Status ExchangeRemoteMessages(PeerLink& link, absl::Span<const PeerMessage> messages);
 
