@@ -283,8 +283,8 @@ class TransferKernel final : public Kernel {
 KernelOr Transfer(const Context& context, uint32_t index) {
   const TransferRun run = TransferRunOf(context.program, index);
   std::vector<TransferCall> transfers;
-  // Those before the last one have nothing to do.
-  for (uint32_t i = run.begin; i < run.end && index + 1 == run.end; ++i) {
+  const bool last = index + 1 == run.end;  // those before it have nothing to do
+  for (uint32_t i = run.begin; i < run.end && last; ++i) {
     const Context one{context.program, context.program.instructions[i], context.groups,
                       context.communicator};
     MOAI_ASSIGN_OR_RETURN(TransferCall transfer, MakeTransferCall(one));

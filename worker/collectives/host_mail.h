@@ -44,7 +44,7 @@ class HostMail {
   // In front of each message; as it is sent, or has come.
   struct Header {
     uint64_t size = 0;
-    Clock::rep arrival = 0;  // the clock of a host is one for all of its processes
+    Clock::rep arrival = 0;  // in ticks of the clock, which is one for all processes of a host
   };
   struct Message {
     std::byte* data = nullptr;

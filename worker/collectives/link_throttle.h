@@ -10,7 +10,7 @@ namespace moai {
 
 struct LinkThrottle {
   double bytes_per_second = 0;  // of each sending device; 0: not limited
-  double latency_us = 0;        // added to each message
+  double latency_us = 0;        // added to each message; who sends does not wait for it
   bool in_process = false;      // also between devices of one process
   bool on() const { return bytes_per_second > 0 || latency_us > 0; }
 };
