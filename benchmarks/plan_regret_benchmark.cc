@@ -305,8 +305,7 @@ class CaseRun {
     }
     absl::PrintF(
         "* chosen: %.2f ms, %.1f %% above the fastest (%.1f %% above the least of these figures); "
-        "a "
-        "random plan %.1f %%; noise %.1f %%; rank correlation %.2f\n",
+        "a random plan %.1f %%; noise %.1f %%; rank correlation %.2f\n",
         result.chosen_s * 1e3, result.regret_pct, result.of_least_pct, result.random_pct,
         result.noise_pct, result.spearman);
     std::fflush(stdout);

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
+
+#include "scheduler/cost/scoring.h"
 
 namespace moai {
 namespace {
@@ -14,12 +17,6 @@ double MedianOfHalf(const std::vector<double>& rounds, size_t first) {
 }
 
 }  // namespace
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
-}
 
 Regret RegretOf(const std::vector<double>& chosen, const std::vector<std::vector<double>>& others) {
   // The chosen plan first; in each round shares of the round's mean.

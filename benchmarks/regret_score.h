@@ -6,9 +6,6 @@
 
 namespace moai {
 
-// The middle one, or the mean of the two in the middle; 0 of none.
-double Median(std::vector<double> values);
-
 // As shares: 0.1 is a tenth slower.
 struct Regret {
   // Against the plan that is fastest in one half of the rounds, by the other half of them; the mean

@@ -9,12 +9,6 @@ namespace {
 
 using Rounds = std::vector<double>;
 
-TEST(RegretScore, MedianOfOddAndEven) {
-  EXPECT_EQ(Median({}), 0);
-  EXPECT_EQ(Median({3, 1, 2}), 2);
-  EXPECT_EQ(Median({4, 1, 2, 3}), 2.5);
-}
-
 TEST(RegretScore, WithoutNoiseBothAreTheDifference) {
   const Regret regret = RegretOf({11, 11, 11, 11}, {{10, 10, 10, 10}, {12, 12, 12, 12}});
   EXPECT_NEAR(regret.held_out, 0.1, 1e-9);

@@ -32,6 +32,7 @@
 #include "client/moai.h"
 #include "client/models/llama.h"
 #include "graph/op.h"
+#include "scheduler/cost/scoring.h"
 #include "tests/end_to_end/cluster.h"
 
 ABSL_FLAG(int, repetitions, 7, "turns of the three");
@@ -59,11 +60,6 @@ struct Measured {
   double step_s = 0;  // the median
   double loss = 0;    // of the last step
 };
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
-}
 
 absl::StatusOr<std::unique_ptr<Cluster>> Workers(int count) {
   return Cluster::Start(

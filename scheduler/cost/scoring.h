@@ -12,6 +12,9 @@
 
 namespace moai {
 
+// The middle one, or the mean of the two in the middle; 0 of none.
+double Median(std::vector<double> values);
+
 // Relative errors |predicted / measured - 1| of rows.
 struct ErrorSummary {
   size_t count = 0;

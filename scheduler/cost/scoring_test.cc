@@ -20,6 +20,12 @@ TEST(ScoringTest, Errors) {
   EXPECT_EQ(SummarizeErrors({}, {}).count, 0u);
 }
 
+TEST(ScoringTest, MedianOfOddAndEven) {
+  EXPECT_EQ(Median({}), 0);
+  EXPECT_EQ(Median({3, 1, 2}), 2);
+  EXPECT_EQ(Median({4, 1, 2, 3}), 2.5);
+}
+
 TEST(ScoringTest, SpearmanSeesRanksOnly) {
   EXPECT_DOUBLE_EQ(Spearman({1, 2, 3, 4}, {10, 100, 1000, 10000}), 1);
   EXPECT_DOUBLE_EQ(Spearman({1, 2, 3, 4}, {4, 3, 2, 1}), -1);
