@@ -107,7 +107,7 @@ std::string Explain(const Program& program) {
   for (size_t id = 0; id < program.buffers.size(); ++id) {
     const Buffer& buffer = program.buffers[id];
     absl::StrAppend(&text, "%", id, ": ", Name(buffer.kind), " ", buffer.bytes, " bytes");
-    if (buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch) {
+    if (InArena(buffer)) {
       absl::StrAppend(&text, " at ", buffer.offset, "\n");
     } else {
       absl::StrAppend(&text, ", binding ", buffer.index, "\n");

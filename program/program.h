@@ -39,6 +39,11 @@ struct Buffer {
 
 inline constexpr int64_t kBufferAlignment = 64;
 
+// Whether it lies at its `offset` of the arena.
+inline bool InArena(const Buffer& buffer) {
+  return buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch;
+}
+
 // A strided view of a buffer.
 struct Operand {
   BufferId buffer = 0;

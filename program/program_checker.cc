@@ -47,10 +47,7 @@ class Checker {
     return absl::InternalError(absl::StrCat("instruction ", at_, ": ", what));
   }
 
-  bool InArena(BufferId id) const {
-    return program_.buffers[id].kind == BufferKind::kArena ||
-           program_.buffers[id].kind == BufferKind::kScratch;
-  }
+  bool InArena(BufferId id) const { return moai::InArena(program_.buffers[id]); }
 
   // Where it is among all memory that the program owns: the arena, then each output.
   int64_t PlaceOf(const Buffer& buffer) const {

@@ -13,10 +13,6 @@ const Operand& DataOf(const Instruction& instruction) {
   return instruction.op == Op::kSend ? instruction.inputs[0] : instruction.outputs[0];
 }
 
-bool InArena(const Buffer& buffer) {
-  return buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch;
-}
-
 bool Overlap(const Program& program, const Operand& a, const Operand& b) {
   if (a.buffer == b.buffer) return true;
   const Buffer& x = program.buffers[a.buffer];

@@ -8,8 +8,8 @@ namespace moai::nn {
 
 struct CrossEntropyOptions {
   int ignore_index = -100;  // labels of this value count for nothing
-  bool f32_logits =
-      false;  // computes from a copy of the logits in f32, where they have another dtype
+  // Computes from a copy of the logits in f32, where they have another dtype.
+  bool f32_logits = false;
 };
 
 // Mean over the labels that count. logits [..., classes], labels [...] (i32 or i64). f32.

@@ -33,10 +33,6 @@ double ThreadSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-bool InArena(const Buffer& buffer) {
-  return buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch;
-}
-
 }  // namespace
 
 void TimedProgram::Free::operator()(std::byte* memory) const { std::free(memory); }

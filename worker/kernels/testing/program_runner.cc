@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<ProgramRunner>> ProgramRunner::Make(Program progr
   const Program& p = runner->program_;
   int64_t arena = 0;
   for (const Buffer& buffer : p.buffers) {
-    if (buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch) {
+    if (InArena(buffer)) {
       arena = std::max(arena, buffer.offset + buffer.bytes);
       continue;
     }
@@ -83,8 +83,7 @@ absl::StatusOr<std::unique_ptr<ProgramRunner>> ProgramRunner::Make(Program progr
   }
   runner->arena_ = Allocate(p.memory.arena);
   for (const Buffer& buffer : p.buffers) {
-    const bool in_arena = buffer.kind == BufferKind::kArena || buffer.kind == BufferKind::kScratch;
-    runner->addresses_.push_back(in_arena
+    runner->addresses_.push_back(InArena(buffer)
                                      ? runner->arena_.memory.get() + buffer.offset
                                      : runner->bindings_[{buffer.kind, buffer.index}].memory.get());
   }
