@@ -1,9 +1,10 @@
 #include "wire/poller.h"
 
 #include <grpc/support/time.h>
-#include <sched.h>
 
 #include <utility>
+
+#include "base/spin_wait.h"
 
 namespace moai::wire {
 
@@ -85,18 +86,16 @@ void Poller::StreamEnded() {
 }
 
 bool Poller::Next(void** tag, bool* ok) {
-  const int spins = interactive_ ? kSpins : 0;
-  for (int i = 0; i < spins; ++i) {
+  for (SpinWait spin; interactive_; interactive_ = spin.Again()) {
     switch (queue_->AsyncNext(tag, ok, gpr_inf_past(GPR_CLOCK_MONOTONIC))) {
       case grpc::CompletionQueue::GOT_EVENT:
         return true;
       case grpc::CompletionQueue::SHUTDOWN:
         return false;
       case grpc::CompletionQueue::TIMEOUT:
-        sched_yield();
+        break;
     }
   }
-  interactive_ = false;
   return queue_->Next(tag, ok);
 }
 

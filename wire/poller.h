@@ -36,9 +36,6 @@ class Completion {
 
 class Poller {
  public:
-  // Empty polls before the thread blocks.
-  static constexpr int kSpins = 100;
-
   explicit Poller(std::unique_ptr<grpc::CompletionQueue> queue);
   // Not on the poller's own thread.
   ~Poller();

@@ -1,12 +1,11 @@
 #include "wire/shared_memory.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
 
+#include "base/spin_wait.h"
 #include "base/status.h"
 #include "wire/random_id.h"
 
@@ -23,7 +22,6 @@ namespace {
 
 constexpr size_t kHeaderBytes = 4096;
 constexpr size_t kSegmentBytes = kHeaderBytes + SharedSegment::kSlots * SharedSegment::kSlotBytes;
-constexpr int kSpins = 100;
 constexpr std::chrono::seconds kPatience(10);
 // How soon a waiting side notices `stop`.
 constexpr std::chrono::milliseconds kNap(20);
@@ -31,9 +29,7 @@ constexpr std::chrono::milliseconds kNap(20);
 // Waits until `counter` is no longer `seen`.
 absl::Status WaitForChange(std::atomic<uint32_t>& counter, uint32_t seen,
                            const std::atomic<bool>& stop) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (counter.load(std::memory_order_acquire) != seen) return absl::OkStatus();
-    sched_yield();
+  for (SpinWait spin; counter.load(std::memory_order_acquire) == seen && spin.Again();) {
   }
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (counter.load(std::memory_order_acquire) == seen) {

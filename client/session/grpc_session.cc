@@ -1,6 +1,5 @@
 #include "client/session/grpc_session.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
+#include "base/spin_wait.h"
 #include "base/status.h"
 #include "client/session/step_encoder.h"
 #include "graph/serialize.h"
@@ -53,8 +53,8 @@ class PendingCall {
   }
 
   absl::Status Wait() {
-    constexpr int kSpins = 200;
-    for (int i = 0; i < kSpins && !done_.load(std::memory_order_acquire); ++i) sched_yield();
+    for (SpinWait spin; !done_.load(std::memory_order_acquire) && spin.Again();) {
+    }
     MutexLock lock(mutex_);
     while (!done_.load(std::memory_order_relaxed)) changed_.Wait(mutex_);
     return status_;
