@@ -1,5 +1,6 @@
 #include "program/compile.h"
 
+#include <algorithm>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -368,6 +369,34 @@ TEST(CompileTest, CollectivesBesideTransfersComeBeforeTheCommitPoint) {
   EXPECT_FALSE(WritesInPlace(program, 0)) << Explain(program);
   EXPECT_TRUE(WritesInPlace(program, 1)) << Explain(program);
   EXPECT_EQ(CollectivesOf(program), (std::vector<Op>{Op::kRecv, Op::kSend, Op::kAllReduce}));
+}
+
+// How many labels of a batch count does not depend on the model: that sum is under way while it
+// runs.
+TEST(CompileTest, SumsNumbersOfTheBatchFirst) {
+  for (const int64_t stride : {1, 2}) {  // a part of the feed in its place, and a copied one
+    Recorder r;
+    const ValueId x = r.Feed(0, {3, 3}), labels = r.Feed(1, {6}, Dtype::kI64);
+    const ValueId y = r.Node(Op::kMatmul, {x, x}, {0, 0});
+    const ValueId part = r.Node(Op::kSlice, {labels}, {}, {0, 3 * stride, stride});
+    const ValueId flags = r.Node(Op::kNe, {part, r.Scalar(Dtype::kI64)});
+    const ValueId numbers = r.Node(Op::kCast, {flags}, {static_cast<int32_t>(Dtype::kF32)});
+    const ValueId count = r.Node(Op::kReduceSum, {numbers}, {0});
+    const ValueId all = r.Node(Op::kAllReduce, {count}, {0, kSum});
+    // Not so what depends on the model, nor what would need memory for longer.
+    const ValueId loss = r.Node(Op::kReduceSum, {y}, {0, 1});
+    r.Value(r.Node(Op::kDiv, {r.Node(Op::kAllReduce, {loss}, {0, kSum}), all}));
+    r.Value(r.Node(Op::kAllReduce, {r.Node(Op::kNeg, {x})}, {0, kSum}));
+    const Program program = r.Compile();
+    const auto place = [&](Op op) {
+      const auto at = std::find_if(program.instructions.begin(), program.instructions.end(),
+                                   [op](const Instruction& one) { return one.op == op; });
+      return at - program.instructions.begin();
+    };
+    EXPECT_LT(place(Op::kAllReduce), place(Op::kMatmul)) << Explain(program);
+    EXPECT_EQ(program.instructions[place(Op::kMatmul) - 1].op, Op::kAllReduce);
+    EXPECT_EQ(CollectivesOf(program).size(), 3u);
+  }
 }
 
 // What does not need it goes on until then; transfers stay in their order.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <queue>
 
+#include "program/early_sums.h"
 #include "program/passes.h"
 
 namespace moai {
@@ -132,9 +133,10 @@ absl::Status OrderGroups(Lowering& lowering) {
   }
 
   // Lowest key first: the place of the group's last operation as recorded, or at once.
+  const std::vector<bool> early = LeadToEarlySums(lowering);
   std::vector<uint32_t> keys(commit + 1, 0);
   for (uint32_t group = 0; group < commit; ++group) {
-    if (!updates[group]) keys[group] = lowering.groups[group].back() + 1;
+    if (!updates[group] && !early[group]) keys[group] = lowering.groups[group].back() + 1;
   }
   // Who receives waits for the sender: not before there is nothing else to do.
   // From the last one, so that those which wait for each other all wait.
