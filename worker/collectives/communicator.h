@@ -115,8 +115,15 @@ class Communicator {
     return Exchange({{peer, /*incoming=*/true, output, bytes}});
   }
 
-  // Every device of the session gives its flag and gets everybody's, by rank. `all` is resized.
-  virtual absl::Status ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) = 0;
+  // Every device of the session gives its flag and gets everybody's, by rank: BeginFlags tells the
+  // others, and what follows it goes on beside that until FinishFlags waits for theirs. No other
+  // call of this communicator comes between. `all` is resized.
+  virtual absl::Status BeginFlags(const StepFlag& mine) = 0;
+  virtual absl::Status FinishFlags(std::vector<StepFlag>* all) = 0;
+  absl::Status ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) {
+    const absl::Status begun = BeginFlags(mine);
+    return begun.ok() ? FinishFlags(all) : begun;
+  }
 
   // The first error, of this or another device. Any thread.
   virtual absl::Status status() const = 0;

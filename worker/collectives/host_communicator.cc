@@ -64,8 +64,7 @@ StridedBytes Box(const TwoAxisSplit& s, int64_t joined_extent, int64_t split_ext
 }  // namespace
 
 HostCommunicator::HostCommunicator(uint32_t rank, const PeerLink::Shared* shared)
-    : link_(rank, shared) {
-  for (uint32_t i = 0; i < size(); ++i) everybody_.push_back(i);
+    : link_(rank, shared), flags_(shared->places.size()) {
   traffic_.reserve(size());
 }
 
@@ -259,12 +258,51 @@ absl::Status HostCommunicator::Exchange(absl::Span<const PeerMessage> messages) 
   return absl::OkStatus();
 }
 
-absl::Status HostCommunicator::ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) {
-  all->resize(size());
-  const StepFlag flag = mine;  // `mine` may be an entry of `all`
-  return AllGather(everybody_, reinterpret_cast<const std::byte*>(&flag),
-                   reinterpret_cast<std::byte*>(all->data()),
-                   {.units = size(), .unit = sizeof(StepFlag)}, Dtype::kU8, {});
+absl::Status HostCommunicator::BeginFlags(const StepFlag& mine) {
+  MOAI_RETURN_IF_ERROR(status());
+  flags_[rank()] = mine;
+  const auto bytes = [this](uint32_t of) { return reinterpret_cast<std::byte*>(&flags_[of]); };
+  const auto begin = [&]() -> absl::Status {
+    for (uint32_t peer = 0; peer < size(); ++peer) {
+      if (peer == rank()) continue;
+      if (link_.in_process(peer)) {
+        MOAI_RETURN_IF_ERROR(link_.Show(peer, bytes(rank()), sizeof(StepFlag)));
+      } else {
+        MOAI_RETURN_IF_ERROR(link_.PostRecv(peer, bytes(peer), sizeof(StepFlag)));
+        MOAI_RETURN_IF_ERROR(link_.PostSend(peer, bytes(rank()), sizeof(StepFlag)));
+      }
+    }
+    return link_.Push();
+  };
+  const absl::Status status = begin();
+  if (!status.ok()) {
+    link_.Drop();
+    link_.FinishLocal().IgnoreError();
+  }
+  return status;
+}
+
+absl::Status HostCommunicator::FinishFlags(std::vector<StepFlag>* all) {
+  const auto finish = [this]() -> absl::Status {
+    for (uint32_t peer = 0; peer < size(); ++peer) {
+      if (!link_.in_process(peer)) MOAI_RETURN_IF_ERROR(link_.FinishSend(peer));
+    }
+    for (uint32_t peer = 0; peer < size(); ++peer) {
+      if (!link_.in_process(peer)) MOAI_RETURN_IF_ERROR(link_.FinishRecv(peer));
+    }
+    for (uint32_t peer = 0; peer < size(); ++peer) {
+      if (peer == rank() || !link_.in_process(peer)) continue;
+      MOAI_ASSIGN_OR_RETURN(const std::byte* shown, link_.Look(peer, sizeof(StepFlag)));
+      std::memcpy(&flags_[peer], shown, sizeof(StepFlag));
+      link_.Release(peer);
+    }
+    return absl::OkStatus();
+  };
+  absl::Status status = finish();
+  if (!status.ok()) link_.Drop();
+  status.Update(link_.FinishLocal());
+  if (status.ok()) *all = flags_;
+  return status;
 }
 
 }  // namespace moai

@@ -32,7 +32,8 @@ class HostCommunicator final : public Communicator {
   absl::Status BroadcastFromFirst(GroupSpan group, const std::byte* input, std::byte* output,
                                   int64_t bytes) override;
   absl::Status Exchange(absl::Span<const PeerMessage> messages) override;
-  absl::Status ExchangeFlags(const StepFlag& mine, std::vector<StepFlag>* all) override;
+  absl::Status BeginFlags(const StepFlag& mine) override;
+  absl::Status FinishFlags(std::vector<StepFlag>* all) override;
   absl::Status status() const override { return link_.state().status(); }
   void Abort(const absl::Status& error) override { link_.state().Break(error).IgnoreError(); }
   const TransferCounters& counters() const override { return link_.counters(); }
@@ -48,9 +49,9 @@ class HostCommunicator final : public Communicator {
                               absl::Span<std::byte> scratch);
 
   PeerLink link_;
-  std::vector<uint32_t> everybody_;
   int64_t me_ = 0;                // position in the group of the call that runs
   std::vector<Traffic> traffic_;  // of that call
+  std::vector<StepFlag> flags_;   // by rank; since BeginFlags this device's own, and what comes
 };
 
 }  // namespace moai

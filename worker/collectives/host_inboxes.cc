@@ -13,9 +13,6 @@ namespace {
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free, "processes share the counters");
 
-// Enough that neither side sleeps for each piece; what both copy at once stays in their caches.
-constexpr uint64_t kMostRingBytes = 512 << 10;
-constexpr uint64_t kLeastRingBytes = 4 << 10;
 // Pages are taken when they are first used: this bounds a session of very many devices.
 constexpr uint64_t kMostInboxBytes = uint64_t{1} << 30;
 constexpr size_t kPageBytes = 4096;
@@ -31,8 +28,11 @@ void Bell::Ring() {
   if (waits.load() != 0) wire::WakeWaiters(rings);
 }
 
-HostInboxes::HostInboxes(uint32_t process, absl::Span<const uint32_t> process_of_rank)
-    : process_(process), process_of_rank_(process_of_rank.begin(), process_of_rank.end()) {
+HostInboxes::HostInboxes(uint32_t process, absl::Span<const uint32_t> process_of_rank,
+                         uint64_t ring_bytes)
+    : process_(process),
+      most_ring_bytes_(ring_bytes),
+      process_of_rank_(process_of_rank.begin(), process_of_rank.end()) {
   devices_.resize(*std::max_element(process_of_rank.begin(), process_of_rank.end()) + 1);
   for (const uint32_t holder : process_of_rank) position_of_rank_.push_back(devices_[holder]++);
   inboxes_.resize(devices_.size());
@@ -44,7 +44,7 @@ HostInboxes::Layout HostInboxes::LayoutOf(uint32_t process) const {
   const size_t rings = devices_[process] * process_of_rank_.size();
   Layout layout;
   layout.ring_bytes = std::clamp<uint64_t>(std::bit_floor(kMostInboxBytes / rings), kLeastRingBytes,
-                                           kMostRingBytes);
+                                           most_ring_bytes_);
   layout.accepted = wire::kRandomIdBytes;
   layout.bells = 64;
   layout.counters = layout.bells + devices_[process] * sizeof(Bell);
@@ -54,8 +54,8 @@ HostInboxes::Layout HostInboxes::LayoutOf(uint32_t process) const {
 }
 
 absl::StatusOr<std::unique_ptr<HostInboxes>> HostInboxes::Open(
-    uint32_t process, absl::Span<const uint32_t> process_of_rank) {
-  std::unique_ptr<HostInboxes> inboxes(new HostInboxes(process, process_of_rank));
+    uint32_t process, absl::Span<const uint32_t> process_of_rank, uint64_t ring_bytes) {
+  std::unique_ptr<HostInboxes> inboxes(new HostInboxes(process, process_of_rank, ring_bytes));
   wire::HostMemory& inbox = inboxes->inboxes_[process];
   MOAI_ASSIGN_OR_RETURN(inbox,
                         wire::HostMemory::Create("moai-inbox", inboxes->LayoutOf(process).bytes,

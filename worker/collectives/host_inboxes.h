@@ -47,9 +47,15 @@ struct ByteRing {
 // Immutable once agreed; then thread-safe.
 class HostInboxes {
  public:
-  // `process_of_rank` as in ProcessGroupOptions. An error where the host does not share memory.
+  // Enough that neither side sleeps for each piece; what both copy at once stays in their caches.
+  static constexpr uint64_t kMostRingBytes = 512 << 10;
+  static constexpr uint64_t kLeastRingBytes = 4 << 10;
+
+  // `process_of_rank` as in ProcessGroupOptions. A ring has `ring_bytes`, or less where there are
+  // very many; the same on all processes. An error where the host does not share memory.
   static absl::StatusOr<std::unique_ptr<HostInboxes>> Open(
-      uint32_t process, absl::Span<const uint32_t> process_of_rank);
+      uint32_t process, absl::Span<const uint32_t> process_of_rank,
+      uint64_t ring_bytes = kMostRingBytes);
 
   // Names this process's inbox. Holds a secret.
   const std::string& offer() const { return offer_; }
@@ -72,12 +78,13 @@ class HostInboxes {
     uint64_t ring_bytes = 0;
   };
 
-  HostInboxes(uint32_t process, absl::Span<const uint32_t> process_of_rank);
+  HostInboxes(uint32_t process, absl::Span<const uint32_t> process_of_rank, uint64_t ring_bytes);
   Layout LayoutOf(uint32_t process) const;
   bool AcceptOne(uint32_t process, absl::string_view offer);
   std::atomic<uint32_t>& Accepted(uint32_t process) const;
 
   const uint32_t process_;
+  const uint64_t most_ring_bytes_;
   const std::vector<uint32_t> process_of_rank_;
   std::vector<uint32_t> position_of_rank_;  // among the devices of its process
   std::vector<uint32_t> devices_;           // how many each process has

@@ -32,6 +32,8 @@ class HostMail {
   void PostSend(uint32_t peer, const std::byte* data, int64_t bytes,
                 Clock::time_point arrival = {});
   void PostRecv(uint32_t peer, std::byte* data, int64_t bytes);
+  // Moves what can move now, without waiting.
+  absl::Status Push() { return MoveAll().status(); }
   // Until the oldest message to, or from, the peer is complete. DeadlineExceeded where the peer
   // does nothing, Unavailable where its process has ended, Internal where it does what it should
   // not; else the state's error.

@@ -8,13 +8,13 @@
 namespace moai {
 namespace {
 
-// Sender, receiver, how many messages went before, and the size: sides that disagree about a
-// size do not meet, and the wait ends with its deadline, where Gloo would end the process.
-MessageTag TagOf(uint32_t from, uint32_t to, uint32_t sequence, int64_t bytes) {
+// The lane, sender, receiver, how many messages went before, and the size: sides that disagree
+// about a size do not meet, and the wait ends with its deadline, where Gloo would end the process.
+MessageTag TagOf(Lane lane, uint32_t from, uint32_t to, uint32_t sequence, int64_t bytes) {
   const uint64_t size = static_cast<uint64_t>(bytes);
   const uint64_t size_bits = (size ^ size >> 19 ^ size >> 38) & 0x7ffff;
-  return uint64_t{from & 0xfff} << 51 | uint64_t{to & 0xfff} << 39 |
-         uint64_t{sequence & 0xfffff} << 19 | size_bits;
+  return uint64_t{lane == Lane::kAgreements} << 63 | uint64_t{from & 0xfff} << 51 |
+         uint64_t{to & 0xfff} << 39 | uint64_t{sequence & 0xfffff} << 19 | size_bits;
 }
 
 }  // namespace
@@ -84,8 +84,8 @@ absl::Status PeerLink::PostSend(uint32_t peer, const std::byte* data, int64_t by
   Channel& channel = channels_[peer];
   MOAI_ASSIGN_OR_RETURN(
       GlooMesh::Message message,
-      shared_->mesh->Send(shared_->places[peer].process, TagOf(rank_, peer, channel.sent++, bytes),
-                          data, bytes));
+      shared_->mesh->Send(shared_->places[peer].process,
+                          TagOf(shared_->lane, rank_, peer, channel.sent++, bytes), data, bytes));
   channel.sends.push_back(std::move(message));
   return absl::OkStatus();
 }
@@ -99,9 +99,14 @@ absl::Status PeerLink::PostRecv(uint32_t peer, std::byte* data, int64_t bytes) {
   MOAI_ASSIGN_OR_RETURN(
       GlooMesh::Message message,
       shared_->mesh->Recv(shared_->places[peer].process,
-                          TagOf(peer, rank_, channel.received++, bytes), data, bytes));
+                          TagOf(shared_->lane, peer, rank_, channel.received++, bytes), data,
+                          bytes));
   channel.recvs.push_back(std::move(message));
   return absl::OkStatus();
+}
+
+absl::Status PeerLink::Push() {
+  return host_mail_ ? shared_->state->Break(host_mail_->Push()) : absl::OkStatus();
 }
 
 absl::Status PeerLink::FinishSend(uint32_t peer) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -29,6 +30,14 @@ struct DevicePlace {
   size_t position = 0;  // among the devices of its process
 };
 
+// Messages of different lanes neither order nor delay each other.
+enum class Lane : uint8_t {
+  kCollectives,
+  kAgreements,  // of the devices about a step: small
+};
+inline constexpr Lane kAllLanes[] = {Lane::kCollectives, Lane::kAgreements};
+inline constexpr size_t kLanes = std::size(kAllLanes);
+
 // One thread: the device's. Messages between two devices arrive in the order in which they were
 // sent; both sides know their sizes. A call that fails has broken the state, and returns its error.
 class PeerLink {
@@ -38,6 +47,7 @@ class PeerLink {
   struct Shared {
     std::vector<DevicePlace> places;       // by rank
     std::chrono::nanoseconds deadline{0};  // of every wait
+    Lane lane = Lane::kCollectives;
     LinkThrottle throttle;
     GroupState* state = nullptr;
     LocalMail* mail = nullptr;
@@ -73,6 +83,8 @@ class PeerLink {
   // wait.
   absl::Status PostSend(uint32_t peer, const std::byte* data, int64_t bytes);
   absl::Status PostRecv(uint32_t peer, std::byte* data, int64_t bytes);
+  // Moves what can move now, without waiting: small messages are on their way then.
+  absl::Status Push();
   absl::Status FinishSend(uint32_t peer);
   absl::Status FinishRecv(uint32_t peer);
   size_t sends_on_their_way(uint32_t peer) const {

@@ -65,6 +65,8 @@ class ProcessGroup {
 
   // The communicator of ranks()[device]; once for each. The group outlives it. After Connect.
   std::unique_ptr<Communicator> For(size_t device);
+  // Another one, whose calls may go on beside those of the first: for flags and little else.
+  std::unique_ptr<Communicator> ForAgreements(size_t device);
 
   // Any thread. The first error counts.
   void Abort(const absl::Status& error);

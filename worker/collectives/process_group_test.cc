@@ -1,5 +1,6 @@
 #include "worker/collectives/process_group.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <mutex>
@@ -84,6 +85,35 @@ TEST_P(Communicators, GivesEverybodyEverybodysFlag) {
         EXPECT_EQ(all[rank], (StepFlag{rank == raising, rank, -7, step}));
       }
     }
+  });
+}
+
+// Some devices have told how they fared before a collective, others tell it after.
+TEST_P(Communicators, AgreementsAndCollectivesDoNotWaitForEachOther) {
+  const std::vector<uint32_t> places = {0, 1, 0, 2};
+  TestSession session(Places(places));
+  session.Run([&](Communicator& communicator) {
+    const uint32_t rank = communicator.rank();
+    ProcessGroup& group = session.group(places[rank]);
+    const auto agreements = group.ForAgreements(
+        std::find(group.ranks().begin(), group.ranks().end(), rank) - group.ranks().begin());
+    std::vector<float> numbers(100000);
+    std::vector<StepFlag> all;
+    for (uint32_t step = 0; step < 20; ++step) {
+      const StepFlag mine{.raised = rank == step % 4, .value = rank};
+      if (rank % 2 == 0) {
+        EXPECT_EQ(agreements->BeginFlags(mine), absl::OkStatus());
+      }
+      numbers.assign(numbers.size(), float(rank));
+      ASSERT_TRUE(SumInPlace(communicator, numbers).ok()) << communicator.status();
+      EXPECT_EQ(numbers[step], 6);
+      if (rank % 2 == 1) {
+        EXPECT_EQ(agreements->BeginFlags(mine), absl::OkStatus());
+      }
+      ASSERT_TRUE(agreements->FinishFlags(&all).ok()) << communicator.status();
+      for (uint32_t i = 0; i < 4; ++i) EXPECT_EQ(all[i], (StepFlag{i == step % 4, 0, i, 0}));
+    }
+    EXPECT_EQ(agreements->counters().bytes(), 20 * 3 * int64_t{sizeof(StepFlag)});
   });
 }
 
@@ -394,7 +424,7 @@ TEST(ProcessGroupSetUp, RefusesAStranger) {
   ASSERT_TRUE(one.ok() && two.ok());
   // It found the port, but was not given the secret.
   std::string blob = (*one)->blobs()[1];
-  for (size_t i = 24; i < 40; ++i) blob[i] = 'x';
+  for (size_t i = 26; i < 42; ++i) blob[i] = 'x';
   absl::Status stranger;
   std::thread connecting([&] {
     stranger = (*two)->Connect(std::vector<std::string>{blob, ""}, absl::Minutes(10));
@@ -424,9 +454,9 @@ TEST(ProcessGroupSetUp, RefusesBlobsThatItDoesNotUnderstand) {
   EXPECT_TRUE(absl::IsInvalidArgument(connect({"", ""})));
   EXPECT_TRUE(absl::IsInvalidArgument(connect({""})));
   EXPECT_TRUE(absl::IsInvalidArgument(connect({"", std::string(300, 'a')})));
-  EXPECT_FALSE(connect({"", good.substr(0, 40)}).ok());
+  EXPECT_FALSE(connect({"", good.substr(0, 42)}).ok());
   std::string other_family = good;
-  for (size_t i = 40; i < other_family.size(); ++i) other_family[i] = '\xff';
+  for (size_t i = 42; i < other_family.size(); ++i) other_family[i] = '\xff';
   EXPECT_FALSE(connect({"", other_family}).ok());
 }
 
