@@ -1,7 +1,9 @@
 #include "program/compile.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "graph/infer.h"
@@ -25,6 +27,18 @@ void MarkSlots(const Graph& graph, ProgramTemplate& result) {
   for (const Storage& storage : result.storages) {
     if (storage.updates_slot) result.slot_updated[storage.index] = true;
   }
+}
+
+// The first group that writes a slot which existed before.
+uint32_t FirstWrite(const Lowering& lowering) {
+  const absl::flat_hash_set<OperationId> writers(lowering.committed.begin(),
+                                                 lowering.committed.end());
+  const auto first =
+      std::find_if(lowering.groups.begin(), lowering.groups.end(), [&writers](const auto& group) {
+        return std::any_of(group.begin(), group.end(),
+                           [&writers](OperationId id) { return writers.contains(id); });
+      });
+  return static_cast<uint32_t>(first - lowering.groups.begin());
 }
 
 absl::Status EmitInstructions(const Lowering& lowering, ProgramTemplate& result) {
@@ -53,6 +67,7 @@ absl::Status EmitInstructions(const Lowering& lowering, ProgramTemplate& result)
     result.instructions.push_back(std::move(instruction));
   }
   result.commit_point = lowering.groups_before_commit;
+  result.first_write = FirstWrite(lowering);
   return absl::OkStatus();
 }
 

@@ -89,6 +89,7 @@ std::string Explain(const Program& program) {
   std::string text;
   for (size_t i = 0; i <= program.instructions.size(); ++i) {
     if (i == program.commit_point) absl::StrAppend(&text, "-- commit point\n");
+    if (i == program.first_write) absl::StrAppend(&text, "-- first write\n");
     if (i == program.instructions.size()) break;
     const Instruction& instruction = program.instructions[i];
     absl::StrAppend(&text, i, ": ",

@@ -35,10 +35,10 @@ class Instantiation {
     program_.instructions.reserve(source_.instructions.size());
     program_.kernels.reserve(source_.tiles.size());
     for (uint32_t i = 0; i < source_.instructions.size(); ++i) {
-      if (i == source_.commit_point) SetCommitPoint();
+      SetPoints(i);
       AddInstruction(source_.instructions[i]);
     }
-    if (source_.commit_point == source_.instructions.size()) SetCommitPoint();
+    SetPoints(static_cast<uint32_t>(source_.instructions.size()));
     if (absl::Status status = CheckTotal(); !status.ok()) return status;
     ShareWithDyingInputs();
     AddScratch(OverlapCollectives(Homes(), program_));
@@ -101,8 +101,11 @@ class Instantiation {
     return absl::OkStatus();
   }
 
-  void SetCommitPoint() {
-    program_.commit_point = static_cast<uint32_t>(program_.instructions.size());
+  // Before the template's instruction `at`.
+  void SetPoints(uint32_t at) {
+    const uint32_t here = static_cast<uint32_t>(program_.instructions.size());
+    if (at == source_.commit_point) program_.commit_point = here;
+    if (at == source_.first_write) program_.first_write = here;
   }
 
   // ---- Operands ---------------------------------------------------------------------------------

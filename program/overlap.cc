@@ -18,10 +18,8 @@ bool IsCollectiveInstruction(const Instruction& instruction) {
 uint32_t CompletionOf(const Program& program, uint32_t at, uint32_t next_use) {
   // One that nobody reads is not kept alive.
   if (next_use == kNever) return at + 1;
-  const uint32_t end =
-      at < program.commit_point ? std::min(next_use, program.commit_point) : next_use;
-  for (uint32_t i = at + 1; i < end; ++i) {
-    if (!IsCollectiveInstruction(program.instructions[i])) return end;
+  for (uint32_t i = at + 1; i < next_use; ++i) {
+    if (!IsCollectiveInstruction(program.instructions[i])) return next_use;
   }
   return at + 1;  // there is nothing to go on beside
 }
@@ -57,9 +55,8 @@ std::vector<uint32_t> OverlapCollectives(absl::Span<const BufferId> home_of, Pro
   for (uint32_t i = 0; i < count; ++i) {
     Instruction& instruction = program.instructions[i];
     complete = std::max(complete, complete_before[i]);
-    // One thread at a time uses the links, and devices agree at the commit point.
-    const bool alone = IsCollectiveInstruction(instruction) && !instruction.overlapped;
-    if (alone || i == program.commit_point) complete = begun;
+    // One thread at a time uses the links.
+    if (IsCollectiveInstruction(instruction) && !instruction.overlapped) complete = begun;
     instruction.overlapped_before = complete;
     if (!instruction.overlapped) continue;
     ++begun;

@@ -90,7 +90,7 @@ TEST(OverlapTest, AnotherCollectiveWaitsForThoseBeforeIt) {
   EXPECT_EQ(p.Before(), (std::vector<uint32_t>{0, 0, 0, 0, 2, 2, 2}));
 }
 
-TEST(OverlapTest, AllAreCompleteAtTheCommitPoint) {
+TEST(OverlapTest, GoesOnBeyondTheCommitPoint) {
   Instructions p(4);
   p.Share(1, 0);
   p.Add(Op::kAllReduce, 0, 1);
@@ -98,8 +98,8 @@ TEST(OverlapTest, AllAreCompleteAtTheCommitPoint) {
   p.Add(Op::kNeg, 3, 3);
   p.Add(Op::kNeg, 1, 1);
   p.program.commit_point = 2;
-  EXPECT_EQ(p.Overlap(), (std::vector<uint32_t>{2, 0, 0, 0}));
-  EXPECT_EQ(p.Before(), (std::vector<uint32_t>{0, 0, 1, 1}));
+  EXPECT_EQ(p.Overlap(), (std::vector<uint32_t>{3, 0, 0, 0}));
+  EXPECT_EQ(p.Before(), (std::vector<uint32_t>{0, 0, 0, 1}));
 }
 
 // Its memory would have to be kept for nobody.

@@ -69,7 +69,7 @@ struct Instruction {
   int32_t scratch = -1;  // buffer of kind kScratch
   uint32_t node = 0;     // first graph node this came from, for error messages and traces
   // May go on beside the instructions after it (overlap.h). Collectives run one after the other all
-  // the same, and those before the commit point are complete there.
+  // the same.
   bool overlapped = false;
   // How many of the program's overlapped instructions, from the first, are complete before this one
   // begins.
@@ -87,9 +87,13 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<TileKernel> kernels;
   std::vector<Instruction> instructions;
-  // Instructions before this index may raise the error flag and write no slot that existed before;
-  // instructions from it on write slots and cannot fail. A step commits between them.
+  // Instructions before this index may raise the error flag; those from it on cannot fail.
   uint32_t commit_point = 0;
+  // The first instruction that writes a slot which existed before, and not before the commit point;
+  // their number where none does. By then the devices of a step know how all have fared: from the
+  // commit point on they have had time to tell each other. It comes after the same collectives on
+  // each of them.
+  uint32_t first_write = 0;
   // Per slot binding: its type before (unset rank for created ones) and after the step.
   std::vector<TensorType> slot_types;
   std::vector<TensorType> value_types;  // value bindings

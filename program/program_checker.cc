@@ -29,7 +29,10 @@ class Checker {
   Checker(const Graph& graph, const Program& program) : graph_(graph), program_(program) {}
 
   absl::Status Run() {
-    if (program_.commit_point > program_.instructions.size()) return Error("commit point");
+    if (program_.commit_point > program_.first_write ||
+        program_.first_write > program_.instructions.size()) {
+      return Error("commit point");
+    }
     for (at_ = 0; at_ < program_.instructions.size(); ++at_) {
       const Instruction& instruction = program_.instructions[at_];
       MOAI_RETURN_IF_ERROR(CheckOverlap(instruction));
@@ -99,8 +102,8 @@ class Checker {
         return absl::OkStatus();
       }
       case BufferKind::kSlot:
-        if (!program_.slot_created[buffer.index] && at_ < program_.commit_point) {
-          return Error("writes a slot before the commit point");
+        if (!program_.slot_created[buffer.index] && at_ < program_.first_write) {
+          return Error("writes a slot before the first write");
         }
         if (!written_slots_.insert(buffer.index).second) return Error("writes a slot twice");
         return absl::OkStatus();
@@ -137,7 +140,6 @@ class Checker {
     if (instruction.overlapped_before < complete_) return Error("completion is taken back");
     complete_ = instruction.overlapped_before;
     const bool on_its_way = complete_ < overlapped_.size();
-    if (on_its_way && at_ == program_.commit_point) return Error("commits beside a collective");
     if (on_its_way && collective && !instruction.overlapped) return Error("two use the links");
     for (size_t i = complete_; i < overlapped_.size(); ++i) {
       const Instruction& other = program_.instructions[overlapped_[i]];

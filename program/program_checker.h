@@ -18,8 +18,8 @@ namespace moai {
 //   point;
 //   * an operation that may fail comes after the commit point, unless an earlier one checks the
 //     same indices;
-//   * what an overlapped collective holds is touched before it is complete, or another collective,
-//     or the commit point, does not wait for it;
+//   * what an overlapped collective holds is touched before it is complete, or another collective
+//     does not wait for it;
 //   * an output of the graph is not written exactly once.
 absl::Status CheckProgram(const Graph& graph, const Program& program);
 

@@ -58,7 +58,8 @@ class ProgramTemplate {
   std::vector<Assumption> assumptions;
   std::vector<bool> slot_updated;  // per slot binding: rewritten by the step
   std::vector<bool> slot_created;
-  uint32_t commit_point = 0;
+  uint32_t commit_point = 0;  // these two as in Program, of `instructions`
+  uint32_t first_write = 0;
   // Compiled without assumptions; used where one does not hold. Null where there are none.
   std::shared_ptr<const ProgramTemplate> cautious;
 };

@@ -20,10 +20,16 @@ class DevicePeers {
  public:
   virtual ~DevicePeers() = default;
 
-  // Tells the others how this device fared, and waits for what they tell. OK where all are; else
-  // the error of the lowest rank that has one, on every device in the same words. Where the devices
-  // cannot reach each other, status().
-  virtual absl::Status Agree(const absl::Status& mine) = 0;
+  // Tells the others how this device fared, and does not wait: kernels that exchange elements may
+  // run until FinishAgreement, which must follow.
+  virtual void BeginAgreement(const absl::Status& mine) = 0;
+  // Waits for what they tell. OK where all are; else the error of the lowest rank that has one, on
+  // every device in the same words. Where the devices cannot reach each other, status().
+  virtual absl::Status FinishAgreement() = 0;
+  absl::Status Agree(const absl::Status& mine) {
+    BeginAgreement(mine);
+    return FinishAgreement();
+  }
 
   // An error once a link has failed: nothing that was exchanged since counts, and the devices
   // cannot go on.

@@ -202,7 +202,8 @@ void ExecutorCore::Release(ObjectRange range) {
 
 absl::Status ExecutorCore::TakeFirstError() { return std::exchange(first_error_, absl::Status()); }
 
-absl::Status ExecutorCore::Execute(const StepCommand& command) {
+absl::Status ExecutorCore::Execute(const StepCommand& command,
+                                   const std::function<void()>& settled) {
   auto entry = programs_.find(command.program);
   auto structure =
       entry == programs_.end() ? structures_.end() : structures_.find(entry->second.structure);
@@ -211,7 +212,8 @@ absl::Status ExecutorCore::Execute(const StepCommand& command) {
         absl::StrCat("step ", command.step, ": program ", command.program, " has not been loaded"));
   }
   Bindings& bindings = bindings_[entry->second.graph];
-  const absl::Status status = RunStep(command, entry->second, *structure->second, bindings);
+  const absl::Status status =
+      RunStep(command, entry->second, *structure->second, bindings, settled);
   if (options_.peers != nullptr) last_step_.sent = options_.peers->TakeSent();
   fresh_.clear();
   if (!status.ok()) {
@@ -270,7 +272,8 @@ absl::Status ExecutorCore::Prepare(const StepCommand& command, const LoadedProgr
 }
 
 absl::Status ExecutorCore::RunStep(const StepCommand& command, const LoadedProgramEntry& entry,
-                                   const Structure& structure, Bindings& bindings) {
+                                   const Structure& structure, Bindings& bindings,
+                                   const std::function<void()>& settled) {
   DevicePeers* const peers = options_.peers;
   const bool together = peers != nullptr && entry.collectives;
   absl::Status status = Prepare(command, entry, structure, bindings);
@@ -284,14 +287,25 @@ absl::Status ExecutorCore::RunStep(const StepCommand& command, const LoadedProgr
     const OnError on_error = together ? OnError::kGoOn : OnError::kStop;
     status = WithStep(command.step, entry.program->RunToCommit(on_error));
   }
-  if (peers != nullptr) status = peers->Agree(status);
-  MOAI_RETURN_IF_ERROR(status);
+  // While the devices tell each other, they go on with what nobody can see.
+  if (peers != nullptr) peers->BeginAgreement(status);
+  if (status.ok() || together) entry.program->RunToFirstWrite();
+  if (peers != nullptr) status = peers->FinishAgreement();
+  if (!status.ok()) {
+    if (entry.program != nullptr) entry.program->Abandon();
+    return status;
+  }
+  if (settled) {
+    PublishEarly(command, *entry.program);
+    settled();
+    early_.clear();
+  }
   // Reads of the old content of a slot end before the slot is written.
   for (uint32_t slot : structure.written) {
     Object* object = bindings.resolved[slot];
     if (object != nullptr && !object->readers.empty()) WaitForReaders(*object);
   }
-  entry.program->RunFromCommit();
+  entry.program->RunFromFirstWrite();
   if (together) MOAI_RETURN_IF_ERROR(peers->status());
   Commit(command, *entry.program, bindings);
   return absl::OkStatus();
@@ -423,6 +437,15 @@ absl::Status ExecutorCore::BindFeeds(const StepCommand& command, LoadedProgram& 
     program.SetFeed(i, place);
   }
   return absl::OkStatus();
+}
+
+void ExecutorCore::PublishEarly(const StepCommand& command, const LoadedProgram& program) {
+  const std::vector<TensorType>& types = program.program().output_types;
+  for (size_t i = 0; i < types.size(); ++i) {
+    if (!program.IsCompleteAtFirstWrite(i)) continue;
+    early_.push_back(command.first_output + i);
+    objects_[early_.back()] = {.type = types[i], .bytes = fresh_[i]};
+  }
 }
 
 void ExecutorCore::Commit(const StepCommand& command, const LoadedProgram& program,

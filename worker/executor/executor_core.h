@@ -11,6 +11,7 @@
 #define MOAI_WORKER_EXECUTOR_EXECUTOR_CORE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -124,8 +125,12 @@ class ExecutorCore {
   void UnloadProgram(uint32_t program);
 
   // The step's own failure: outputs hold it already. Never blocks but for uploads that the step
-  // needs and for reads of slots that it writes.
-  absl::Status Execute(const StepCommand& command);
+  // needs and for reads of slots that it writes. `settled`, if there is one, is called when nothing
+  // can undo the step any more but the loss of a device: outputs that are complete by then can be
+  // read in it.
+  absl::Status Execute(const StepCommand& command, const std::function<void()>& settled = nullptr);
+  // Those outputs, ascending. Empty but within `settled`.
+  absl::Span<const uint64_t> complete_early() const { return early_; }
 
   // An object whose bytes are here.
   absl::Status Upload(uint64_t id, const TensorType& type, absl::Span<const std::byte> bytes);
@@ -187,7 +192,8 @@ class ExecutorCore {
 
   absl::StatusOr<std::unique_ptr<LoadedProgram>> MakeProgram(const ProgramPart& part);
   absl::Status RunStep(const StepCommand& command, const LoadedProgramEntry& entry,
-                       const Structure& structure, Bindings& bindings);
+                       const Structure& structure, Bindings& bindings,
+                       const std::function<void()>& settled);
   // Everything before the first instruction.
   absl::Status Prepare(const StepCommand& command, const LoadedProgramEntry& entry,
                        const Structure& structure, Bindings& bindings);
@@ -202,6 +208,7 @@ class ExecutorCore {
   absl::Status MakeFresh(LoadedProgram& program);
   absl::Status EnsureArena(const StepMemory& needed);
   void FreeArena();
+  void PublishEarly(const StepCommand& command, const LoadedProgram& program);
   void Commit(const StepCommand& command, const LoadedProgram& program, const Bindings& bindings);
   void Poison(const StepCommand& command, const Structure& structure, const Bindings& bindings,
               const absl::Status& status);
@@ -227,6 +234,7 @@ class ExecutorCore {
   StepAccount last_step_;
   // Of the running step, kept to reuse their memory.
   std::vector<std::shared_ptr<Bytes>> fresh_;
+  std::vector<uint64_t> early_;  // outputs that can be read within `settled`
 };
 
 }  // namespace moai

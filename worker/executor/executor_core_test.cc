@@ -15,6 +15,7 @@ namespace {
 
 using std::chrono::seconds;
 using std::chrono::steady_clock;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -207,6 +208,56 @@ TEST_F(ExecutorCoreTest, AReadKeepsASlotAsItWas) {
   reader.join();
   EXPECT_THAT(seen, ElementsAre(1, 2));
   EXPECT_THAT(Read(5), ElementsAre(3, 6));
+}
+
+// Once the step has settled, what does not come from the write of a slot is there.
+TEST_F(ExecutorCoreTest, GivesWhatIsCompleteBeforeASlotIsWritten) {
+  GraphBuilder builder;
+  const ValueId slot = builder.AddInput(InputKind::kSlot, 0, Floats(3));
+  const ValueId other = builder.AddInput(InputKind::kSlot, 1, Floats(3));
+  const ValueId row = *builder.AddNode(Op::kReshape, {slot}, {2}, {1, 3});
+  builder.AddOutput(OutputKind::kValue, *builder.AddNode(Op::kMatmul, {row, row}, {0, 1}));
+  const ValueId doubled = *builder.AddNode(Op::kAdd, {slot, slot});
+  builder.AddOutput(OutputKind::kSlot, doubled, 0);
+  builder.AddOutput(OutputKind::kValue, *builder.AddNode(Op::kReduceSum, {doubled}, {0}));
+  builder.AddOutput(OutputKind::kSlot, *builder.AddNode(Op::kAdd, {doubled, other}), 1);
+  Load(1, builder);
+  Upload(5, {1, 2, 3});
+  Upload(6, {0, 0, 0});
+  const ObjectRange slots[] = {{5, 2}};
+  int times = 0;
+  const absl::Status status =
+      core_.Execute({.step = 1, .program = 1, .slots = slots, .first_output = 20}, [&] {
+        ++times;
+        EXPECT_THAT(core_.complete_early(), Contains(20));
+        for (const uint64_t id : core_.complete_early()) EXPECT_TRUE(core_.Read(id).status.ok());
+        EXPECT_THAT(Read(20), ElementsAre(14));
+        EXPECT_THAT(Read(5), ElementsAre(1, 2, 3));
+        EXPECT_THAT(Read(6), ElementsAre(0, 0, 0));
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(times, 1);
+  EXPECT_TRUE(core_.complete_early().empty());
+  EXPECT_THAT(Read(20), ElementsAre(14));
+  EXPECT_THAT(Read(21), ElementsAre(12));
+  EXPECT_THAT(Read(6), ElementsAre(2, 4, 6));
+}
+
+TEST_F(ExecutorCoreTest, AStepThatFailsDoesNotSettle) {
+  LoadScaleAndLookUp(2, 2, 1);
+  Upload(5, {1, 2}, Shape{2, 1});
+  const ObjectRange slots[] = {{5, 1}};
+  const std::vector<int64_t> indices = {2};
+  const FeedSource feeds[] = {{BytesOf(indices)}};
+  const ScalarUpdate scalars[] = {{0, {.f64 = 3}}};
+  const absl::Status status = core_.Execute({.step = 1,
+                                             .program = 2,
+                                             .slots = slots,
+                                             .scalars = scalars,
+                                             .feeds = feeds,
+                                             .first_output = 20},
+                                            [] { ADD_FAILURE() << "settled"; });
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 
 TEST_F(ExecutorCoreTest, TakesUploadedFeedsAndConsumesThem) {

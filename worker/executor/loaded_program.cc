@@ -42,6 +42,7 @@ absl::StatusOr<std::unique_ptr<LoadedProgram>> LoadedProgram::Make(
                           collective ? peers->MakeKernel(p, i, groups) : make_kernel(p, i, device));
     loaded->kernels_.push_back(std::move(kernel));
   }
+  loaded->FindEarlyOutputs();
   loaded->profile_ = StepProfile::Make(p);
   return loaded;
 }
@@ -92,6 +93,16 @@ absl::Status LoadedProgram::Index() {
     if (inline_feed) offset += AlignBuffer(feed.bytes());
   }
   return absl::OkStatus();
+}
+
+void LoadedProgram::FindEarlyOutputs() {
+  complete_early_.assign(program_.output_types.size(), true);
+  for (uint32_t i = program_.first_write; i < program_.instructions.size(); ++i) {
+    for (const Operand& output : program_.instructions[i].outputs) {
+      const Buffer& buffer = program_.buffers[output.buffer];
+      if (buffer.kind == BufferKind::kOutput) complete_early_[buffer.index] = false;
+    }
+  }
 }
 
 void LoadedProgram::SetArena(std::byte* arena) {
@@ -156,7 +167,6 @@ absl::Status LoadedProgram::RunToCommit(OnError on_error) {
     RunInstruction(i, arguments);
     if (on_error == OnError::kStop && errors_.raised()) break;
   }
-  AwaitOverlapped(overlapped_.size());
   if (!errors_.raised()) return absl::OkStatus();
   const uint32_t index =
       std::min<uint32_t>(errors_.instruction(), uint32_t(program_.instructions.size()) - 1);
@@ -165,12 +175,17 @@ absl::Status LoadedProgram::RunToCommit(OnError on_error) {
       errors_.limit(), ") (node ", program_.instructions[index].node, ")"));
 }
 
-void LoadedProgram::RunFromCommit() {
+void LoadedProgram::RunToFirstWrite() {
   const KernelArguments arguments{addresses_.data(), &errors_};
-  if (profile_ != nullptr) profile_->BeginStep();
-  for (uint32_t i = program_.commit_point; i < kernels_.size(); ++i) {
+  for (uint32_t i = program_.commit_point; i < program_.first_write; ++i) {
     RunInstruction(i, arguments);
   }
+}
+
+void LoadedProgram::RunFromFirstWrite() {
+  const KernelArguments arguments{addresses_.data(), &errors_};
+  if (profile_ != nullptr) profile_->BeginStep();
+  for (uint32_t i = program_.first_write; i < kernels_.size(); ++i) RunInstruction(i, arguments);
   AwaitOverlapped(overlapped_.size());
   if (profile_ != nullptr) profile_->EndStep();
 }

@@ -50,10 +50,17 @@ class LoadedProgram {
   // Converts a scalar to its dtype, in its place in the arena.
   void WriteScalar(size_t scalar, Scalar value);
 
-  // Runs the part that may fail and writes no slot that existed before.
+  // A step runs these three, in this order. First the part that may fail (Program::commit_point).
   absl::Status RunToCommit(OnError on_error = OnError::kStop);
-  // Runs the part that writes slots and cannot fail. Requires that RunToCommit returned OK.
-  void RunFromCommit();
+  // Then what cannot fail, and writes no slot that existed before either.
+  void RunToFirstWrite();
+  // Then the rest. Requires that RunToCommit returned OK.
+  void RunFromFirstWrite();
+  // In place of the rest, for a step that does not count: waits for what is still running.
+  void Abandon() { AwaitOverlapped(overlapped_.size()); }
+
+  // Whether the value output is complete before the first write.
+  bool IsCompleteAtFirstWrite(size_t output) const { return complete_early_[output]; }
 
  private:
   explicit LoadedProgram(Program program);
@@ -61,6 +68,7 @@ class LoadedProgram {
     for (BufferId buffer : buffers) addresses_[buffer] = address;
   }
   absl::Status Index();
+  void FindEarlyOutputs();
   void RunInstruction(uint32_t index, const KernelArguments& arguments);
   // Until the first `count` overlapped instructions of this run are complete.
   void AwaitOverlapped(size_t count);
@@ -71,6 +79,7 @@ class LoadedProgram {
   std::vector<std::byte*> addresses_;  // by BufferId
   // The buffers of each binding.
   std::vector<std::vector<BufferId>> slots_, values_, feeds_, outputs_, scalars_;
+  std::vector<bool> complete_early_;  // by value output
   std::vector<BufferId> in_arena_;
   std::byte* arena_ = nullptr;
   int64_t scalars_offset_ = 0;

@@ -52,17 +52,26 @@ class Peers : public DevicePeers {
  public:
   explicit Peers(const ProcessGroup* links) : links_(links) {}
 
-  void Use(std::unique_ptr<Communicator> communicator) { communicator_ = std::move(communicator); }
+  void Use(std::unique_ptr<Communicator> communicator, std::unique_ptr<Communicator> agreements) {
+    communicator_ = std::move(communicator);
+    agreements_ = std::move(agreements);
+  }
 
-  absl::Status Agree(const absl::Status& mine) override {
-    MOAI_RETURN_IF_ERROR(status());
+  void BeginAgreement(const absl::Status& mine) override {
+    mine_ = mine;
     StepFlag flag;
     flag.raised = mine.ok() ? 0 : 1;
-    MOAI_RETURN_IF_ERROR(communicator_->ExchangeFlags(flag, &flags_));
+    begun_ = status();
+    if (begun_.ok()) begun_ = agreements_->BeginFlags(flag);
+  }
+
+  absl::Status FinishAgreement() override {
+    MOAI_RETURN_IF_ERROR(begun_);
+    MOAI_RETURN_IF_ERROR(agreements_->FinishFlags(&flags_));
     const auto first = std::find_if(flags_.begin(), flags_.end(),
                                     [](const StepFlag& other) { return other.raised != 0; });
     if (first == flags_.end()) return absl::OkStatus();
-    return ErrorOf(uint32_t(first - flags_.begin()), mine);
+    return ErrorOf(uint32_t(first - flags_.begin()));
   }
 
   absl::Status status() const override { return links_->status(); }
@@ -88,24 +97,26 @@ class Peers : public DevicePeers {
 
  private:
   // What the device of that rank has to say, as it says it to all.
-  absl::Status ErrorOf(uint32_t rank, const absl::Status& mine) {
+  absl::Status ErrorOf(uint32_t rank) {
     std::vector<uint32_t> group = {rank};
-    for (uint32_t i = 0; i < communicator_->size(); ++i) {
+    for (uint32_t i = 0; i < agreements_->size(); ++i) {
       if (i != rank) group.push_back(i);
     }
     ErrorText given, taken;
-    given.code = int32_t(mine.code());
-    given.length = uint32_t(std::min(mine.message().size(), ErrorText::kMaxLength));
-    std::copy_n(mine.message().begin(), given.length, given.text);
+    given.code = int32_t(mine_.code());
+    given.length = uint32_t(std::min(mine_.message().size(), ErrorText::kMaxLength));
+    std::copy_n(mine_.message().begin(), given.length, given.text);
     MOAI_RETURN_IF_ERROR(
-        communicator_->BroadcastFromFirst(group, reinterpret_cast<const std::byte*>(&given),
-                                          reinterpret_cast<std::byte*>(&taken), sizeof(taken)));
+        agreements_->BroadcastFromFirst(group, reinterpret_cast<const std::byte*>(&given),
+                                        reinterpret_cast<std::byte*>(&taken), sizeof(taken)));
     const size_t length = std::min(size_t(taken.length), ErrorText::kMaxLength);
     return absl::Status(absl::StatusCode(taken.code), absl::string_view(taken.text, length));
   }
 
   const ProcessGroup* const links_;
-  std::unique_ptr<Communicator> communicator_;  // null until connected
+  std::unique_ptr<Communicator> communicator_, agreements_;  // null until connected
+  // Of the agreement that has begun.
+  absl::Status mine_, begun_;
   std::vector<StepFlag> flags_;
   CollectiveCounts sent_;  // entries stay: kernels count in them
 };
@@ -127,7 +138,9 @@ class GroupPeers : public SessionPeers {
     std::vector<std::string> blobs(peers.addresses().begin(), peers.addresses().end());
     blobs.resize(links_->processes());
     MOAI_RETURN_IF_ERROR(links_->Connect(blobs, kConnectDeadline));
-    for (size_t i = 0; i < devices_.size(); ++i) devices_[i]->Use(links_->For(i));
+    for (size_t i = 0; i < devices_.size(); ++i) {
+      devices_[i]->Use(links_->For(i), links_->ForAgreements(i));
+    }
     return absl::OkStatus();
   }
 
