@@ -1,8 +1,8 @@
 #include "worker/executor/command_queue.h"
 
-#include <sched.h>
-
 #include <utility>
+
+#include "base/spin_wait.h"
 
 namespace moai {
 namespace {
@@ -32,10 +32,13 @@ void CommandQueue::Close() {
 }
 
 bool CommandQueue::Poll() {
-  for (int i = 0; spin_ && i < kSpins && !ready_.load(std::memory_order_acquire); ++i) {
-    sched_yield();
+  for (SpinWait spin; spin_ && !ready_.load(std::memory_order_acquire) && spin.Again();) {
   }
   return ready_.load(std::memory_order_acquire);
+}
+
+bool CommandQueue::TakeIfReady(CommandBatch& batch) {
+  return ready_.load(std::memory_order_acquire) && TakeAll(batch) && batch.size() > 0;
 }
 
 bool CommandQueue::TakeAll(CommandBatch& batch) {

@@ -47,13 +47,14 @@ class CommandQueue {
   bool Take(CommandBatch& batch) {
     return Take(batch, [] {});
   }
+  // The same without waiting: false where nothing has come.
+  bool TakeIfReady(CommandBatch& batch);
 
  private:
   // Whether something is there; polls for a while where that is likely to help.
   bool Poll();
   bool TakeAll(CommandBatch& batch);
 
-  static constexpr int kSpins = 200;
   static constexpr size_t kConversation = 4;  // commands in a batch
 
   std::atomic<bool> ready_{false};  // put and notified, or closed

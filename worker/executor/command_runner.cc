@@ -1,7 +1,9 @@
 #include "worker/executor/command_runner.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "spdlog/spdlog.h"
@@ -18,6 +20,11 @@ void TakeRanges(const google::protobuf::RepeatedPtrField<proto::IdRange>& from,
   for (const proto::IdRange& range : from) to.push_back({range.first(), range.count()});
 }
 
+// Reads are answered early among so many commands after a step, none longer than this: the next
+// step is not parsed twice.
+constexpr size_t kMostEarly = 8;
+constexpr size_t kMostEarlyBytes = 64;
+
 steady_clock::time_point ExpiryOf(const proto::Ticket& ticket) {
   return steady_clock::now() + std::chrono::seconds(ticket.expires_seconds());
 }
@@ -32,14 +39,14 @@ CommandRunner::CommandRunner(const ExecutorOptions& options, StructureStore* str
       transfers_(transfers),
       events_(events) {}
 
-absl::Status CommandRunner::Run(absl::string_view bytes) {
+absl::Status CommandRunner::Run(absl::string_view bytes, const PeekCommand& peek) {
   if (!command_.ParseFromArray(bytes.data(), int(bytes.size()))) {
     return absl::InvalidArgumentError("executor command: cannot be parsed");
   }
   absl::Status status;
   switch (command_.kind_case()) {
     case proto::ExecutorCommand::kExecute:
-      status = RunExecute(command_.execute());
+      status = RunExecute(command_.execute(), peek);
       break;
     case proto::ExecutorCommand::kRelease:
       for (const proto::IdRange& range : command_.release().ids()) {
@@ -47,7 +54,7 @@ absl::Status CommandRunner::Run(absl::string_view bytes) {
       }
       break;
     case proto::ExecutorCommand::kRead:
-      RunRead(command_.read());
+      if (std::erase(answered_early_, commands_) == 0) RunRead(command_.read());
       break;
     case proto::ExecutorCommand::kUpload:
       status = RunUpload(command_.upload());
@@ -101,7 +108,7 @@ void CommandRunner::ReportProgress() {
   events_->Send(event_);
 }
 
-absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
+absl::Status CommandRunner::RunExecute(const proto::Execute& execute, const PeekCommand& peek) {
   if (execute.scalar_positions_size() != execute.scalar_bits_size()) {
     return absl::InvalidArgumentError("execute.scalar_bits: not as many as scalar_positions");
   }
@@ -119,6 +126,8 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
   }
   if (execute.step() != 0) step_ = execute.step();
   FlushAnswers();  // the step may be long
+  std::function<void()> settled;
+  if (peek) settled = [this, &peek] { AnswerEarly(peek); };
   const absl::Status status = core_.Execute({.step = execute.step(),
                                              .program = execute.program(),
                                              .same_slots = execute.same_slots(),
@@ -126,13 +135,40 @@ absl::Status CommandRunner::RunExecute(const proto::Execute& execute) {
                                              .values = values_,
                                              .scalars = scalars_,
                                              .feeds = feeds_,
-                                             .first_output = execute.first_output()});
+                                             .first_output = execute.first_output()},
+                                            settled);
   // An error poisons the outputs, and is told where they are read.
   if (spdlog::should_log(spdlog::level::debug)) {
     spdlog::debug("step ran session={} rank={} program={} {}", position_.session, position_.rank,
                   execute.program(), status.ok() ? ToString(core_.last_step()) : "failed");
   }
   return core_.link_status();
+}
+
+void CommandRunner::AnswerEarly(const PeekCommand& peek) {
+  const absl::Span<const uint64_t> complete = core_.complete_early();
+  const auto any_in = [complete](const proto::IdRange& range) {
+    return std::any_of(complete.begin(), complete.end(),
+                       [&range](uint64_t id) { return id - range.first() < range.count(); });
+  };
+  for (size_t i = 0; i < kMostEarly; ++i) {
+    const std::optional<absl::string_view> bytes = peek(i);
+    if (!bytes.has_value() || bytes->size() > kMostEarlyBytes ||
+        !following_.ParseFromArray(bytes->data(), int(bytes->size()))) {
+      break;
+    }
+    if (following_.has_release()) {
+      const auto& ids = following_.release().ids();
+      if (std::any_of(ids.begin(), ids.end(), any_in)) break;
+      continue;
+    }
+    if (!following_.has_read()) break;
+    const proto::ExecutorRead& read = following_.read();
+    if (read.has_ticket() || !absl::c_linear_search(complete, read.id())) continue;
+    answered_early_.push_back(commands_ + 1 + i);
+    RunRead(read);
+  }
+  FlushAnswers();
 }
 
 void CommandRunner::RunRead(const proto::ExecutorRead& read) {

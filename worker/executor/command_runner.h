@@ -4,7 +4,9 @@
 #define MOAI_WORKER_EXECUTOR_COMMAND_RUNNER_H_
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,10 +54,16 @@ class CommandRunner {
   CommandRunner(const ExecutorOptions& options, StructureStore* structures,
                 BulkTransfers* transfers, EventSink* events, DevicePosition position = {});
 
-  // Runs one serialised ExecutorCommand. An error means that the server broke the protocol, or that
-  // the devices cannot reach each other; what goes wrong with a step or tensor is told at its
+  // The command that comes so many after the next one, where it is here already. Valid until the
+  // runner is called again.
+  using PeekCommand = std::function<std::optional<absl::string_view>(size_t distance)>;
+
+  // Runs one serialised ExecutorCommand. Of those that follow it, answers reads of what the command
+  // makes as soon as that is there: who waits for a loss goes on beside the rest of the step, and
+  // its next one is here when this one ends. An error means that the server broke the protocol, or
+  // that the devices cannot reach each other; what goes wrong with a step or tensor is told at its
   // reads.
-  absl::Status Run(absl::string_view command);
+  absl::Status Run(absl::string_view command, const PeekCommand& peek = nullptr);
   // After the last command at hand: sends answers that somebody waits for, if there are any, and
   // with them how far this has come.
   void FlushAnswers() {
@@ -71,7 +79,8 @@ class CommandRunner {
   static constexpr uint64_t kReportCommands = 16;
   static constexpr std::chrono::microseconds kReportInterval{200};
 
-  absl::Status RunExecute(const proto::Execute& execute);
+  absl::Status RunExecute(const proto::Execute& execute, const PeekCommand& peek);
+  void AnswerEarly(const PeekCommand& peek);
   void RunRead(const proto::ExecutorRead& read);
   absl::Status RunUpload(const proto::ExecutorUpload& upload);
   void RunSynchronize(const proto::Synchronize& synchronize);
@@ -87,11 +96,12 @@ class CommandRunner {
   uint64_t commands_ = 0;
   uint64_t reported_commands_ = 0;
   uint64_t step_ = 0;
+  std::vector<uint64_t> answered_early_;  // commands, by their number
   std::chrono::steady_clock::time_point reported_at_;
   bool answers_waiting_ = false;  // sent but not flushed
 
   // Reused, so that a step makes no new messages.
-  proto::ExecutorCommand command_;
+  proto::ExecutorCommand command_, following_;
   proto::ExecutorEvent event_;
   std::vector<ObjectRange> slots_, values_;
   std::vector<ScalarUpdate> scalars_;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "wire/status_proto.h"
 #include "wire/stream_server.h"
 #include "worker/executor/command_queue.h"
+#include "worker/executor/command_reader.h"
 #include "worker/executor/command_runner.h"
 #include "worker/executor/device_events.h"
 #include "worker/executor/executor_transfers.h"
@@ -176,20 +178,20 @@ absl::Status Devices::Run(const proto::ExecutorConfig& config, KernelFactory mak
 }
 
 void Devices::RunDevice(size_t device, CommandRunner& runner) {
-  CommandQueue& queue = queues_[device];
-  CommandBatch batch;
+  CommandReader commands(&queues_[device]);
+  const auto peek = [&commands](size_t distance) { return commands.Peek(distance); };
+  const auto next = [&] {
+    return commands.Next([&runner] { runner.FlushAnswers(); }, [&runner] { runner.Flush(); });
+  };
   bool connected = peers_ == nullptr;
-  while (queue.Take(batch, [&runner] { runner.Flush(); })) {
-    for (size_t i = 0; i < batch.size(); ++i) {
-      absl::Status status;
-      if (!connected) {
-        connected = true;
-        status = ConnectPeers(batch[i]);
-      }
-      if (status.ok()) status = runner.Run(batch[i]);
-      if (!status.ok()) return Fail(status);
+  while (const std::optional<absl::string_view> command = next()) {
+    absl::Status status;
+    if (!connected) {
+      connected = true;
+      status = ConnectPeers(*command);
     }
-    runner.FlushAnswers();
+    if (status.ok()) status = runner.Run(*command, peek);
+    if (!status.ok()) return Fail(status);
   }
   MutexLock lock(mutex_);
   ++ended_;
