@@ -26,8 +26,10 @@
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "client/moai.h"
 #include "client/models/llama.h"
@@ -35,8 +37,10 @@
 #include "scheduler/cost/scoring.h"
 #include "tests/end_to_end/cluster.h"
 
-ABSL_FLAG(int, repetitions, 7, "turns of the three");
-ABSL_FLAG(int, steps, 8, "steps of a turn that are measured; two before them are not");
+ABSL_FLAG(int, repetitions, 40, "turns of the three");
+ABSL_FLAG(int, steps, 8, "steps of a turn that are measured");
+ABSL_FLAG(int, idle_steps, 4,
+          "steps before them: memory that has not been touched for seconds is slow at first");
 ABSL_FLAG(int64_t, batch, 16, "sequences in a step, of all devices together");
 ABSL_FLAG(int64_t, sequence, 128, "ids in a sequence");
 ABSL_FLAG(int64_t, hidden, 128, "width of the model");
@@ -48,60 +52,128 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kWarmup = 2;
+// Memory is touched for the first time; the first step, which makes the optimizer's state, is
+// another program than those that follow.
+constexpr int kWarmup = 5;
 constexpr int64_t kVocabulary = 256;
 // A profile is written after so many steps of a program.
-constexpr int kProfiledSteps = 8;
-// Losses of two plans differ by rounding only.
+constexpr int kProfiledSteps = 32;
+// Losses of two plans differ by rounding only, in the beginning.
+constexpr int kComparedStep = 5;
 constexpr double kSameLoss = 1e-3;
-
-struct Measured {
-  absl::Status status;
-  double step_s = 0;  // the median
-  double loss = 0;    // of the last step
-};
 
 absl::StatusOr<std::unique_ptr<Cluster>> Workers(int count) {
   return Cluster::Start(
       {.workers = count, .devices_per_session = count, .device_memory = "2GiB", .threads = 1});
 }
 
-// A new session, from the same start and with the same batches each time. Every step's loss is
-// read.
-absl::Status Train(const Cluster& cluster, int steps, Measured& measured) {
-  MOAI_ASSIGN_OR_RETURN(const Accelerator accelerator,
-                        Accelerator::Connect({.server = cluster.address(), .log = false}));
-  ManualSeed(1);
-  models::Llama model({.vocabulary = kVocabulary,
-                       .hidden = absl::GetFlag(FLAGS_hidden),
-                       .ffn = absl::GetFlag(FLAGS_ffn),
-                       .layers = absl::GetFlag(FLAGS_layers),
-                       .sequence = absl::GetFlag(FLAGS_sequence)});
-  optim::AdamW optimizer(model.NamedParameters(), {.learning_rate = 1e-3});
-  const Shape shape = {absl::GetFlag(FLAGS_batch), absl::GetFlag(FLAGS_sequence)};
-  std::mt19937 random(1);
-  std::vector<double> seconds;
-  for (int step = 0; step < kWarmup + steps; ++step) {
+// A training that goes on when it is told to, on a thread of its own as sessions are. All trainings
+// start alike and have the same batches; every step's loss is read.
+class Training {
+ public:
+  explicit Training(const Cluster& cluster) : thread_([this, &cluster] { Run(cluster); }) {}
+  ~Training() {
+    {
+      MutexLock lock(mutex_);
+      closing_ = true;
+      changed_.NotifyAll();
+    }
+    thread_.join();
+  }
+
+  // Goes on for `unmeasured` steps, and then for `steps`.
+  void Begin(int unmeasured, int steps) {
+    MutexLock lock(mutex_);
+    unmeasured_ = unmeasured;
+    steps_ = unmeasured + steps;
+    changed_.NotifyAll();
+  }
+  // Waits for them; the mean of the measured ones in seconds.
+  absl::StatusOr<double> End() {
+    MutexLock lock(mutex_);
+    while (steps_ > 0 && !ended_) changed_.Wait(mutex_);
+    if (!status_.ok()) return status_;
+    double sum = 0;
+    for (size_t i = unmeasured_; i < seconds_.size(); ++i) sum += seconds_[i];
+    return sum / double(seconds_.size() - unmeasured_);
+  }
+  absl::StatusOr<double> Steps(int unmeasured, int steps) {
+    Begin(unmeasured, steps);
+    return End();
+  }
+
+  // Of step kComparedStep, once that is done; nothing runs now.
+  double compared_loss() const { return compared_loss_; }
+
+ private:
+  void EndSteps() {
+    MutexLock lock(mutex_);
+    steps_ = 0;
+    changed_.NotifyAll();
+  }
+
+  // 0: it is over.
+  int WaitForSteps() {
+    MutexLock lock(mutex_);
+    while (steps_ == 0 && !closing_) changed_.Wait(mutex_);
+    return closing_ ? 0 : steps_;
+  }
+
+  void Run(const Cluster& cluster) {
+    const absl::Status status = Train(cluster);
+    MutexLock lock(mutex_);
+    status_ = status;
+    ended_ = true;
+    changed_.NotifyAll();
+  }
+
+  absl::Status Train(const Cluster& cluster) {
+    MOAI_ASSIGN_OR_RETURN(const Accelerator accelerator,
+                          Accelerator::Connect({.server = cluster.address(), .log = false}));
+    ManualSeed(1);
+    models::Llama model({.vocabulary = kVocabulary,
+                         .hidden = absl::GetFlag(FLAGS_hidden),
+                         .ffn = absl::GetFlag(FLAGS_ffn),
+                         .layers = absl::GetFlag(FLAGS_layers),
+                         .sequence = absl::GetFlag(FLAGS_sequence)});
+    optim::AdamW optimizer(model.NamedParameters(), {.learning_rate = 1e-3});
+    int done = 0;
+    for (int steps = WaitForSteps(); steps > 0; steps = WaitForSteps()) {
+      seconds_.clear();
+      for (int i = 0; i < steps; ++i) {
+        const Clock::time_point begin = Clock::now();
+        MOAI_ASSIGN_OR_RETURN(const double loss, Step(model, optimizer));
+        seconds_.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+        if (++done == kComparedStep) compared_loss_ = loss;
+      }
+      EndSteps();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<double> Step(models::Llama& model, optim::AdamW& optimizer) {
+    const Shape shape = {absl::GetFlag(FLAGS_batch), absl::GetFlag(FLAGS_sequence)};
     std::vector<int32_t> ids(size_t(shape.elements())), labels(ids.size());
-    for (int32_t& id : ids) id = int32_t(random() % kVocabulary);
-    for (int32_t& label : labels) label = int32_t(random() % kVocabulary);
-    const Clock::time_point begin = Clock::now();
+    for (int32_t& id : ids) id = int32_t(random_() % kVocabulary);
+    for (int32_t& label : labels) label = int32_t(random_() % kVocabulary);
     const Tensor loss = model.Loss(Tensor::FromData(ids, shape), Tensor::FromData(labels, shape));
     MOAI_RETURN_IF_ERROR(loss.Backward());
     MOAI_RETURN_IF_ERROR(optimizer.Step({.release_gradients = true}));
-    MOAI_ASSIGN_OR_RETURN(measured.loss, loss.Item());
-    if (step < kWarmup) continue;
-    seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    return loss.Item();
   }
-  measured.step_s = Median(std::move(seconds));
-  return absl::OkStatus();
-}
 
-Measured TrainOn(const Cluster& cluster, int steps) {
-  Measured measured;
-  measured.status = Train(cluster, steps, measured);
-  return measured;
-}
+  std::mt19937 random_{1};
+  std::vector<double> seconds_;  // of the last steps that were asked for
+  double compared_loss_ = 0;
+  Mutex mutex_;
+  CondVar changed_;
+  int steps_ ABSL_GUARDED_BY(mutex_) = 0;       // to do
+  int unmeasured_ ABSL_GUARDED_BY(mutex_) = 0;  // of them
+  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;  // as `status_` says
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
 
 // Shares of the step, in percent, the mean of the devices.
 struct Breakdown {
@@ -144,9 +216,10 @@ absl::StatusOr<Breakdown> MeasureBreakdown() {
   auto cluster = Workers(2);
   unsetenv("MOAI_PROFILE");
   MOAI_RETURN_IF_ERROR(cluster.status());
-  // One step more than the profile counts: it has been written when that one is read.
-  const Measured measured = TrainOn(**cluster, kProfiledSteps + 1 - kWarmup);
-  MOAI_RETURN_IF_ERROR(measured.status);
+  // Two steps more than the profile counts: the first is another program, and with the last one's
+  // loss the profile has been written.
+  Training training(**cluster);
+  MOAI_ASSIGN_OR_RETURN(const double step_s, training.Steps(2, kProfiledSteps));
   // Every program of a process has a file; the training step is the one that takes longest.
   std::map<std::string, ProgramTimes> by_process;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
@@ -161,7 +234,7 @@ absl::StatusOr<Breakdown> MeasureBreakdown() {
   }
   Breakdown breakdown;
   for (const auto& [process, times] : by_process) {
-    const double step_ms = std::max(measured.step_s * 1e3, times.all_ms);
+    const double step_ms = std::max(step_s * 1e3, times.all_ms);
     breakdown.communication += 50 * times.collectives_ms / step_ms;
     breakdown.compute += 50 * (times.all_ms - times.collectives_ms) / step_ms;
     breakdown.idle += 50 * (step_ms - times.all_ms) / step_ms;
@@ -170,51 +243,58 @@ absl::StatusOr<Breakdown> MeasureBreakdown() {
 }
 
 absl::Status Run() {
-  if (absl::GetFlag(FLAGS_repetitions) < 1 || absl::GetFlag(FLAGS_steps) < 1) {
-    return absl::InvalidArgumentError("--repetitions and --steps must be at least 1");
+  if (absl::GetFlag(FLAGS_repetitions) < 1 || absl::GetFlag(FLAGS_steps) < 1 ||
+      absl::GetFlag(FLAGS_idle_steps) < 0) {
+    return absl::InvalidArgumentError(
+        "--repetitions and --steps must be at least 1, --idle_steps at least 0");
   }
   MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<Cluster> one, Workers(1));
   MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<Cluster> other, Workers(1));
   MOAI_ASSIGN_OR_RETURN(const std::unique_ptr<Cluster> two, Workers(2));
-  const int steps = absl::GetFlag(FLAGS_steps);
-  std::vector<double> speedups, ceilings, ones, twos;
-  absl::PrintF("turn   one worker, s/step   two workers   two apart   speedup   ceiling\n");
-  for (int i = 0; i < absl::GetFlag(FLAGS_repetitions); ++i) {
-    const Measured alone = TrainOn(*one, steps);
-    const Measured together = TrainOn(*two, steps);
-    Measured apart[2];
-    std::thread beside([&] { apart[1] = TrainOn(*other, steps); });
-    apart[0] = TrainOn(*one, steps);
-    beside.join();
-    for (const Measured* measured :
-         std::initializer_list<const Measured*>{&alone, &together, &apart[0], &apart[1]}) {
-      MOAI_RETURN_IF_ERROR(measured->status);
-      if (std::abs(measured->loss - alone.loss) > kSameLoss * std::abs(alone.loss)) {
-        return absl::InternalError(absl::StrCat("the runs came to different losses: ", alone.loss,
-                                                " and ", measured->loss));
-      }
+  Training training_on_one(*one), training_on_other(*other), training_on_two(*two);
+  for (Training* training : {&training_on_one, &training_on_other, &training_on_two}) {
+    MOAI_RETURN_IF_ERROR(training->Steps(0, kWarmup).status());
+    const double loss = training->compared_loss(), expected = training_on_one.compared_loss();
+    if (std::abs(loss - expected) > kSameLoss * std::abs(expected)) {
+      return absl::InternalError(
+          absl::StrCat("the trainings came to different losses: ", expected, " and ", loss));
     }
-    ones.push_back(alone.step_s);
-    twos.push_back(together.step_s);
-    speedups.push_back(alone.step_s / together.step_s);
+  }
+  const int unmeasured = absl::GetFlag(FLAGS_idle_steps), steps = absl::GetFlag(FLAGS_steps);
+  std::vector<double> ones, twos, speedups, ceilings, of_ceilings;
+  absl::PrintF(
+      "turn   one worker, s/step   two workers   two apart   speedup   ceiling   of ceiling\n");
+  for (int i = 0; i < absl::GetFlag(FLAGS_repetitions); ++i) {
+    MOAI_ASSIGN_OR_RETURN(const double alone, training_on_one.Steps(unmeasured, steps));
+    MOAI_ASSIGN_OR_RETURN(const double together, training_on_two.Steps(unmeasured, steps));
+    training_on_one.Begin(unmeasured, steps);
+    training_on_other.Begin(unmeasured, steps);
+    MOAI_ASSIGN_OR_RETURN(const double apart, training_on_one.End());
+    MOAI_ASSIGN_OR_RETURN(const double beside, training_on_other.End());
+    ones.push_back(alone);
+    twos.push_back(together);
+    speedups.push_back(alone / together);
     // Two steps are done in the time of one.
-    ceilings.push_back(alone.step_s / apart[0].step_s + alone.step_s / apart[1].step_s);
-    absl::PrintF("%4d %20.4f %13.4f %11.4f %9.3f %9.3f\n", i + 1, alone.step_s, together.step_s,
-                 (apart[0].step_s + apart[1].step_s) / 2, speedups.back(), ceilings.back());
+    ceilings.push_back(alone / apart + alone / beside);
+    of_ceilings.push_back(speedups.back() / ceilings.back());
+    absl::PrintF("%4d %20.4f %13.4f %11.4f %9.3f %9.3f %12.3f\n", i + 1, alone, together,
+                 (apart + beside) / 2, speedups.back(), ceilings.back(), of_ceilings.back());
     std::fflush(stdout);
   }
   MOAI_ASSIGN_OR_RETURN(const Breakdown breakdown, MeasureBreakdown());
   const double speedup = Median(speedups), ceiling = Median(ceilings);
+  const double of_ceiling = Median(of_ceilings);
   absl::PrintF(
-      "speedup %.3f of a ceiling of %.3f; a step of two workers: compute %.1f %%, communication "
+      "speedup %.3f, ceiling %.3f, %.3f of it; a step of two workers: compute %.1f %%, "
+      "communication "
       "%.1f %%, idle %.1f %%\n",
-      speedup, ceiling, breakdown.compute, breakdown.communication, breakdown.idle);
+      speedup, ceiling, of_ceiling, breakdown.compute, breakdown.communication, breakdown.idle);
   absl::PrintF(
       "{\"speedup_2\": %.4f, \"ceiling_2\": %.4f, \"of_ceiling\": %.4f, \"compute_pct\": %.2f, "
       "\"communication_pct\": %.2f, \"idle_pct\": %.2f, \"one_step_s\": %.5f, \"two_step_s\": "
       "%.5f, \"batch\": %d}\n",
-      speedup, ceiling, speedup / ceiling, breakdown.compute, breakdown.communication,
-      breakdown.idle, Median(ones), Median(twos), absl::GetFlag(FLAGS_batch));
+      speedup, ceiling, of_ceiling, breakdown.compute, breakdown.communication, breakdown.idle,
+      Median(ones), Median(twos), absl::GetFlag(FLAGS_batch));
   return absl::OkStatus();
 }
 
