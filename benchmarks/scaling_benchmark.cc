@@ -2,10 +2,11 @@
 // batch on one worker and on two. The ceiling is what two trainings that share nothing reach at the
 // same time, against one alone: cores of one machine share its memory and its power.
 //
-// The three take turns, and ratios are taken within a turn, so that whatever else the machine does
-// disturbs all alike. Where a step's time goes is told by the executors of one more run
-// (MOAI_PROFILE): collectives, which include waiting for the other device; everything else that
-// runs; and the rest, in which the executor waits for its next step.
+// The three take turns of some steps, each a training that goes on, and ratios are taken within a
+// turn, so that whatever else the machine does disturbs all alike: how much of the ceiling two
+// workers reach does not depend on what one alone took then. Where a step's time goes is told by
+// the executors of one more run (MOAI_PROFILE): collectives, which include waiting for the other
+// device; everything else that runs; and the rest, in which the executor waits for its next step.
 #include <stdlib.h>
 
 #include <algorithm>
@@ -57,7 +58,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int kWarmup = 5;
 constexpr int64_t kVocabulary = 256;
 // A profile is written after so many steps of a program.
-constexpr int kProfiledSteps = 32;
+constexpr int kProfiledSteps = 64;
 // Losses of two plans differ by rounding only, in the beginning.
 constexpr int kComparedStep = 5;
 constexpr double kSameLoss = 1e-3;
@@ -286,8 +287,7 @@ absl::Status Run() {
   const double of_ceiling = Median(of_ceilings);
   absl::PrintF(
       "speedup %.3f, ceiling %.3f, %.3f of it; a step of two workers: compute %.1f %%, "
-      "communication "
-      "%.1f %%, idle %.1f %%\n",
+      "communication %.1f %%, idle %.1f %%\n",
       speedup, ceiling, of_ceiling, breakdown.compute, breakdown.communication, breakdown.idle);
   absl::PrintF(
       "{\"speedup_2\": %.4f, \"ceiling_2\": %.4f, \"of_ceiling\": %.4f, \"compute_pct\": %.2f, "
