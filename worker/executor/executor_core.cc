@@ -444,27 +444,30 @@ void ExecutorCore::PublishEarly(const StepCommand& command, const LoadedProgram&
   for (size_t i = 0; i < types.size(); ++i) {
     if (!program.IsCompleteAtFirstWrite(i)) continue;
     early_.push_back(command.first_output + i);
-    objects_[early_.back()] = {.type = types[i], .bytes = fresh_[i]};
+    Publish(early_.back(), types[i], std::move(fresh_[i]));
   }
+}
+
+ExecutorCore::Object& ExecutorCore::Publish(uint64_t id, const TensorType& type,
+                                            std::shared_ptr<Bytes> bytes) {
+  Object& object = objects_[id];
+  object.type = type;
+  object.bytes = std::move(bytes);
+  object.status = absl::OkStatus();
+  return object;
 }
 
 void ExecutorCore::Commit(const StepCommand& command, const LoadedProgram& program,
                           const Bindings& bindings) {
   const Program& p = program.program();
   size_t next = 0;
-  for (size_t i = 0; i < p.output_types.size(); ++i) {
-    Object& object = objects_[command.first_output + i];
-    object.type = p.output_types[i];
-    object.bytes = std::move(fresh_[next++]);
-    object.status = absl::OkStatus();
+  for (size_t i = 0; i < p.output_types.size(); ++i, ++next) {
+    if (fresh_[next] == nullptr) continue;  // published when the step settled
+    Publish(command.first_output + i, p.output_types[i], std::move(fresh_[next]));
   }
   for (size_t i = 0; i < p.slot_types.size(); ++i) {
     if (!p.slot_created[i]) continue;
-    Object& object = objects_[bindings.slots[i]];
-    object.type = p.slot_types[i];
-    object.bytes = std::move(fresh_[next++]);
-    object.status = absl::OkStatus();
-    object.is_slot = true;
+    Publish(bindings.slots[i], p.slot_types[i], std::move(fresh_[next++])).is_slot = true;
   }
 }
 

@@ -208,7 +208,9 @@ class ExecutorCore {
   absl::Status MakeFresh(LoadedProgram& program);
   absl::Status EnsureArena(const StepMemory& needed);
   void FreeArena();
+  // Moves the outputs that are complete before the first write from fresh_.
   void PublishEarly(const StepCommand& command, const LoadedProgram& program);
+  Object& Publish(uint64_t id, const TensorType& type, std::shared_ptr<Bytes> bytes);
   void Commit(const StepCommand& command, const LoadedProgram& program, const Bindings& bindings);
   void Poison(const StepCommand& command, const Structure& structure, const Bindings& bindings,
               const absl::Status& status);

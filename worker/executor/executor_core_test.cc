@@ -85,7 +85,8 @@ class ExecutorCoreTest : public ::testing::Test {
   }
 
   absl::Status ScaleAndLookUp(uint64_t slot, std::vector<int64_t> indices, uint64_t output,
-                              std::vector<ScalarUpdate> scalars) {
+                              std::vector<ScalarUpdate> scalars,
+                              const std::function<void()>& settled = nullptr) {
     const ObjectRange slots[] = {{slot, 1}};
     const FeedSource feeds[] = {{BytesOf(indices)}};
     return core_.Execute({.step = ++step_,
@@ -93,7 +94,8 @@ class ExecutorCoreTest : public ::testing::Test {
                           .slots = slots,
                           .scalars = scalars,
                           .feeds = feeds,
-                          .first_output = output});
+                          .first_output = output},
+                         settled);
   }
 
   ExecutorCore core_;
@@ -246,17 +248,8 @@ TEST_F(ExecutorCoreTest, GivesWhatIsCompleteBeforeASlotIsWritten) {
 TEST_F(ExecutorCoreTest, AStepThatFailsDoesNotSettle) {
   LoadScaleAndLookUp(2, 2, 1);
   Upload(5, {1, 2}, Shape{2, 1});
-  const ObjectRange slots[] = {{5, 1}};
-  const std::vector<int64_t> indices = {2};
-  const FeedSource feeds[] = {{BytesOf(indices)}};
-  const ScalarUpdate scalars[] = {{0, {.f64 = 3}}};
-  const absl::Status status = core_.Execute({.step = 1,
-                                             .program = 2,
-                                             .slots = slots,
-                                             .scalars = scalars,
-                                             .feeds = feeds,
-                                             .first_output = 20},
-                                            [] { ADD_FAILURE() << "settled"; });
+  const absl::Status status =
+      ScaleAndLookUp(5, {2}, 20, {{0, {.f64 = 3}}}, [] { ADD_FAILURE() << "settled"; });
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 

@@ -179,7 +179,9 @@ absl::Status Devices::Run(const proto::ExecutorConfig& config, KernelFactory mak
 
 void Devices::RunDevice(size_t device, CommandRunner& runner) {
   CommandReader commands(&queues_[device]);
-  const auto peek = [&commands](size_t distance) { return commands.Peek(distance); };
+  const CommandRunner::PeekCommand peek = [&commands](size_t distance) {
+    return commands.Peek(distance);
+  };
   const auto next = [&] {
     return commands.Next([&runner] { runner.FlushAnswers(); }, [&runner] { runner.Flush(); });
   };
