@@ -56,7 +56,7 @@ absl::Status EmitInstructions(const Lowering& lowering, ProgramTemplate& result)
       instruction.inputs = std::move(tile->inputs);
       instruction.outputs = std::move(tile->outputs);
       instruction.tile = static_cast<int32_t>(result.tiles.size());
-      instruction.copy = group.size() == 1 && first.op == Op::kInvalid;
+      instruction.copy = IsCopy(lowering, group);
       result.tiles.push_back(std::move(tile->tile));
     } else {
       instruction.op = first.op;

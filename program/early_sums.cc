@@ -7,12 +7,9 @@ class EarlySums {
  public:
   explicit EarlySums(const Lowering& lowering)
       : lowering_(lowering),
-        group_of_(lowering.operations.size(), kNone),
+        group_of_(GroupOfOperations(lowering)),
         outside_(lowering.storages.size(), false),
         early_(lowering.groups.size(), Known::kNothing) {
-    for (uint32_t group = 0; group < lowering.groups.size(); ++group) {
-      for (OperationId id : lowering.groups[group]) group_of_[id] = group;
-    }
     for (OperationId id = 0; id < lowering.operations.size(); ++id) {
       for (const Reference& input : lowering.operations[id].inputs) {
         const OperationId producer = lowering.storages[input.storage].producer;
@@ -46,9 +43,8 @@ class EarlySums {
   }
 
   bool IsPartOfFeed(uint32_t group) const {
-    const std::vector<OperationId>& operations = lowering_.groups[group];
-    const Operation& copy = lowering_.operations[operations.front()];
-    return operations.size() == 1 && copy.op == Op::kInvalid &&
+    const Operation& copy = lowering_.operations[lowering_.groups[group].front()];
+    return IsCopy(lowering_, lowering_.groups[group]) &&
            lowering_.storages[copy.inputs[0].storage].kind == BufferKind::kFeed;
   }
 
@@ -81,9 +77,9 @@ class EarlySums {
   }
 
   const Lowering& lowering_;
-  std::vector<uint32_t> group_of_;
-  std::vector<bool> outside_;  // by storage: another group reads it
-  std::vector<Known> early_;   // by group
+  const std::vector<uint32_t> group_of_;  // by operation
+  std::vector<bool> outside_;             // by storage: another group reads it
+  std::vector<Known> early_;              // by group
 };
 
 }  // namespace

@@ -75,6 +75,19 @@ struct Lowering {
   uint32_t groups_before_commit = 0;
 };
 
+// Per operation: the group that it is in, kNone where it is in none.
+inline std::vector<uint32_t> GroupOfOperations(const Lowering& lowering) {
+  std::vector<uint32_t> group_of(lowering.operations.size(), kNone);
+  for (uint32_t group = 0; group < lowering.groups.size(); ++group) {
+    for (OperationId id : lowering.groups[group]) group_of[id] = group;
+  }
+  return group_of;
+}
+
+inline bool IsCopy(const Lowering& lowering, const std::vector<OperationId>& group) {
+  return group.size() == 1 && lowering.operations[group.front()].op == Op::kInvalid;
+}
+
 inline bool IsReshape(const Graph& graph, uint32_t node) {
   return graph.nodes[node].op == Op::kReshape;
 }

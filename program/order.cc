@@ -24,10 +24,7 @@ GroupGraph BuildGroupGraph(const Lowering& lowering) {
   GroupGraph graph;
   graph.successors.resize(commit + 1);
   graph.predecessors.resize(commit + 1, 0);
-  std::vector<uint32_t> group_of(lowering.operations.size(), kNone);
-  for (uint32_t group = 0; group < commit; ++group) {
-    for (OperationId id : lowering.groups[group]) group_of[id] = group;
-  }
+  const std::vector<uint32_t> group_of = GroupOfOperations(lowering);
   for (OperationId id = 0; id < lowering.operations.size(); ++id) {
     const Operation& operation = lowering.operations[id];
     for (const Reference& input : operation.inputs) {
@@ -51,10 +48,6 @@ bool FillsOnlyOutputs(const Lowering& lowering, const std::vector<OperationId>& 
     }
   }
   return true;
-}
-
-bool IsCopy(const Lowering& lowering, const std::vector<OperationId>& group) {
-  return group.size() == 1 && lowering.operations[group.front()].op == Op::kInvalid;
 }
 
 bool IsCollectiveGroup(const Lowering& lowering, const std::vector<OperationId>& group) {
